@@ -1,0 +1,10 @@
+--- @include "includes/refuse"
+-- A number we stored earlier (absent = 0); anything else there means that somebody else wrote to our key.
+--
+-- ERR    LKCORRUPT          a field of ours holds something else: key
+local function stored(key, text)
+  if not text then return 0 end
+  local number = string.match(text, '^-?%d+$') and tonumber(text)
+  if not number then refuse('CORRUPT', 'key=' .. key) end
+  return number
+end

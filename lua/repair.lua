@@ -1,0 +1,64 @@
+#!lua flags=allow-oom
+-- repair: put the accounts of some contexts right again; what is lost is buried with an event.
+--
+-- KEYS   index      zset    lukhas:{t}:index
+--        order      zset    lukhas:{t}:order
+--        sizes      hash    lukhas:{t}:sizes
+--        usage      hash    lukhas:{t}:usage
+--        tombs      zset    lukhas:{t}:tombs
+--        events     stream  lukhas:{t}:events
+--        flags      hash    lukhas:{t}:flags
+--        shard      hash    lukhas:{t}:shard
+--        pair...    any     ctx and body of each context
+-- ARGV   @tenant
+--        @keeping
+--        id...      uuid    the contexts, 1 to 100
+-- OK     OK dry id fault id fault ...
+-- EMITS  context.lose
+--- @include "includes/distinct"
+--- @include "includes/now_ms"
+--- @include "includes/tenant"
+--- @include "includes/keeping"
+--- @include "includes/purge"
+--- @include "includes/faults"
+local index, order, sizes, usage_key, tombs, events, flags, shard = unpack(KEYS)
+local dry, mode, shards, marker, window, grace_ms, max_tombs = unpack(ARGV)
+local keys = {index = index, order = order, sizes = sizes, events = events}
+distinct(KEYS)
+local keep = keeping_of(window, grace_ms, max_tombs)
+local tenant = tenant_check(flags, shard, dry, mode, shards, marker, true)
+local now = now_ms()
+local usage = usage_check(usage_key, 'lost')
+local purge = purge_plan(usage, bury_check(tombs, now, keep.grace_ms, keep.max_tombs, 100))
+local answer, sound, lost = {'OK', tenant.dry and '1' or '0'}, {}, {}
+for i = 8, #ARGV do
+  local id, ctx, body = ARGV[i], KEYS[2 * i - 7], KEYS[2 * i - 6]
+  local faults, bytes = faults_of(keys, ctx, body, id, now)
+  for _, fault in ipairs(faults) do answer[#answer + 1], answer[#answer + 2] = id, fault end
+  if faults[1] == 'lost' then
+    purge_add(purge, id, redis.call('HGET', sizes, id), 'lost', now)
+    lost[#lost + 1] = {ctx, body}
+  elseif #faults > 0 then
+    local had = redis.call('HMGET', ctx, 'expires_ms', 'type', 'pinned', 'updated_ms')
+    local size = redis.call('HGET', sizes, id)
+    if size then account_remove(usage, size) end
+    account_add(usage, bytes, had[2] or 'conversation')
+    sound[#sound + 1] = {id = id, ctx = ctx, body = body, deadline = fmt(stored('ctx', had[1])), pinned = had[3],
+      updated = fmt(stored('ctx', had[4])), size = fmt(bytes) .. ' ' .. (had[2] or 'conversation')}
+  end
+end
+if tenant.dry then return answer end
+
+-- writes
+purge_apply(purge, keys, keep.window)
+for _, pair in ipairs(lost) do redis.call('UNLINK', unpack(pair)) end
+for _, one in ipairs(sound) do
+  redis.call('ZADD', index, one.deadline, one.id)
+  if one.pinned then redis.call('ZREM', order, one.id) else redis.call('ZADD', order, 'NX', one.updated, one.id) end
+  redis.call('HSET', sizes, one.id, one.size)
+  redis.call('PEXPIREAT', one.ctx, one.deadline)
+  redis.call('PEXPIREAT', one.body, one.deadline)
+end
+usage_apply(usage)
+bury_apply(purge.graves)
+return answer

@@ -1,0 +1,1 @@
+"""Atomic shared contexts for AI-agent workers, on Redis or Valkey."""

@@ -1,0 +1,121 @@
+"""What an operation asks of a server, and how an operation is written.
+
+What belongs here: the requests an operation may yield and the type of an operation. What does not: how a
+request is sent, retried or mapped to an error (`transport`).
+Invariant: an operation is a generator; it does no I/O, takes no time and makes no randomness of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, TypeAlias, TypeVar
+
+from lukhas_redis.errors import LukhasRedisError
+from lukhas_redis.scripts import Arg, Script
+
+T = TypeVar("T")
+Command: TypeAlias = tuple[Arg, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A payload that travels beside its script: `SET key payload EX 60`, then the script, as one unit."""
+
+    key: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One script on one hash tag.
+
+    `words` come from `Script.pack`. A call is repeated after a lost reply only when the script reads only or
+    `request_id` is set, because only then is a repeat harmless. `durability` beyond `memory` makes the
+    transport confirm the write on the connection that made it. `best_effort` calls are tried once.
+    """
+
+    script: Script
+    tag: str
+    words: Command
+    request_id: str | None = None
+    stage: Stage | None = None
+    durability: str = "memory"
+    best_effort: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether sending it twice has the effect of sending it once."""
+        return self.request_id is not None or self.script.reads_only
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One plain command that only reads, such as `GET body`, on one hash tag."""
+
+    tag: str
+    words: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A read-only script and a plain read that see the same moment (`MULTI`)."""
+
+    call: Call
+    read: Read
+
+
+Request: TypeAlias = Call | Read | Snapshot
+Op: TypeAlias = Generator[Request | tuple[Request, ...], Any, T]
+"""An operation: yields a request and is sent its reply, or yields a tuple of requests and is sent a list with a
+reply or an error for each (sent together, one round trip per node). A failed single request is thrown in."""
+
+
+class Refused(Exception):
+    """A script refused: `word` is its code word (`LKCONFLICT`), `facts` the `name=value` pairs after it."""
+
+    def __init__(self, word: str, facts: dict[str, str]) -> None:
+        super().__init__(word, facts)
+        self.word = word
+        self.facts = facts
+
+    def number(self, name: str) -> int:
+        """The fact `name` as an integer, 0 when the script did not give it."""
+        return int(self.facts.get(name, "0"))
+
+
+def together(ops: Sequence[Op[T]]) -> Op[list[T | LukhasRedisError]]:
+    """Run operations side by side: every step sends what all of them wait for as one tuple of requests.
+
+    Each result stands at its operation's place: its value, or the error it ended with. One that fails does
+    not disturb the others.
+    """
+    results: list[Any] = [None] * len(ops)
+    waiting: dict[int, Request | tuple[Request, ...]] = {}
+
+    def step(place: int, reply: Any) -> None:
+        op = ops[place]
+        try:
+            failed = isinstance(reply, BaseException)
+            waiting[place] = op.throw(reply) if failed else op.send(reply)
+        except StopIteration as done:
+            results[place] = done.value
+        except LukhasRedisError as error:
+            results[place] = error
+
+    for place in range(len(ops)):
+        step(place, None)
+    while waiting:
+        sent, waiting = waiting, {}
+        replies = yield tuple(chain.from_iterable(_as_tuple(wanted) for wanted in sent.values()))
+        start = 0
+        for place, wanted in sent.items():
+            count = len(_as_tuple(wanted))
+            step(place, replies[start : start + count] if isinstance(wanted, tuple) else replies[start])
+            start += count
+    return results
+
+
+def _as_tuple(wanted: Request | tuple[Request, ...]) -> tuple[Request, ...]:
+    return wanted if isinstance(wanted, tuple) else (wanted,)
