@@ -32,13 +32,14 @@
 --        checksum   hex     SHA-256 of the serialized data
 --        digest     hex     digest of the stored bytes, bound to the id
 --        nonce      hex     names the incarnation, if this call makes one
---        staged     flag    1 = payload is the envelope's header, the bytes wait in `stage`
---        payload    bytes   the stored bytes, or their header
+--        staged     int     0 = payload holds the bytes; 1 = they wait in `stage`; 2 = they stayed at home (dry run)
+--        payload    bytes   the stored bytes, or (staged 1, 2) the header of their envelope
 --        victim...  uuid    contexts the caller agrees to evict
 -- OK     OK dry id version expires_ms created_ms nonce evicted
 --        PURGE              expired contexts are still counted: sweep, then repeat
 --        VICTIMS id ...     repeat with these declared
 --        AGAIN              some room was made, more is needed: repeat
+--        LIVE               this is no dry run: repeat with the stored bytes
 -- ERR    LKCONFLICT         another version is stored: actual
 --        LKSESSION          the context belongs to another session
 -- EMITS  context.preserve context.expire context.evict context.lose
@@ -70,6 +71,7 @@ local keep = keeping_of(window, grace_ms, max_tombs)
 local earlier = request_check(req, request_id, request, durable)
 if earlier then return earlier end
 local tenant = tenant_check(flags, shard, dry, mode, shards, marker, false)
+if staged == '2' and not tenant.dry then return {'LIVE'} end
 local limits = limits_of(tenant, max_entries, max_bytes, max_type, policy, rate)
 local now = now_ms()
 local old = incarnation_check(keys, now)

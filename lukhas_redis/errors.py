@@ -120,6 +120,13 @@ class OwnerConflict(VersionConflict):
     http_status = 409
 
 
+class SessionConflict(VersionConflict):
+    """A context with this id exists in another session; nothing was changed."""
+
+    code = "CONTEXT_CONFLICT"
+    http_status = 409
+
+
 class RequestReused(LukhasRedisError):
     """The request id was used before with other arguments; nothing was changed."""
 

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from lukhas_redis.errors import InvalidId
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 MAX_SESSION_BYTES = 256
 MAX_SHARDS = 1024
 
@@ -45,22 +45,23 @@ def valid_tenant(value: object) -> str:
 
 @lru_cache(maxsize=4096)
 def _known_context_id(value: str) -> bool:
-    return bool(_UUID.fullmatch(value))
+    return bool(_UUID4.fullmatch(value))
 
 
 def valid_context_id(value: object) -> str:
-    """Return `value` as the canonical text of a UUID; `uuid.UUID` and upper case are accepted.
+    """Return `value` as the canonical text of a UUID v4; `uuid.UUID` and upper case are accepted.
+
+    Version 4 because the first 16 bits choose the shard: the time in a UUID v1 or v7 would fill one shard.
 
     Raises:
-        InvalidId: It is no UUID; nothing was sent. A retry cannot help.
+        InvalidId: It is no UUID v4; nothing was sent. A retry cannot help.
     """
     text = str(value).lower() if isinstance(value, str | uuid.UUID) else ""
     if _known_context_id(text):
         return text
-    raise InvalidId(f"context_id {value!r:.80} is not a UUID such as 1b4e28ba-2fa1-4d2b-883f-0016d3cca427")
+    raise InvalidId(f"context_id {value!r:.80} is not a UUID v4 such as 1b4e28ba-2fa1-4d2b-883f-0016d3cca427")
 
 
-@lru_cache(maxsize=4096)
 def valid_session(value: object) -> str:
     """Return `value` when it is a session id: 1 to 256 bytes of UTF-8 in NFC, without control characters.
 
@@ -69,6 +70,11 @@ def valid_session(value: object) -> str:
     """
     if not isinstance(value, str):
         raise InvalidId(f"session_id {value!r:.80} is not text")
+    return _checked_session(value)
+
+
+@lru_cache(maxsize=4096)
+def _checked_session(value: str) -> str:
     try:
         size = len(value.encode("utf-8"))
     except UnicodeEncodeError:

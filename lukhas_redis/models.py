@@ -131,6 +131,19 @@ class Handoff:
 
 
 @dataclass(frozen=True, slots=True)
+class Hop:
+    """One handoff as it was recorded; `previous_ms` is how long the same store's handoff before it took (0: unknown)."""
+
+    number: int
+    at_ms: int
+    source: str
+    destination: str
+    version: int
+    previous_ms: float
+    metadata: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Extended:
     """A context's deadline is now `expires_ms`, never earlier than before."""
 
@@ -234,9 +247,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ShardStats:
-    """One shard's use and totals."""
+    """One shard's use and totals; `shard` is its hash tag."""
 
-    shard: int
+    shard: str
     live: int
     expired: int
     ordered: int

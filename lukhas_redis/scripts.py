@@ -23,6 +23,9 @@ _CONTINUED = re.compile(r"^-- {2,}(\S.*)$")
 _SERVER_LINE = re.compile(r"user_(?:script|function):(\d+)")
 
 
+_Flat = tuple[list[str], list[tuple[str, int]], tuple[str, ...]]
+
+
 class ScriptError(Exception):
     """A file under `lua/` breaks the grammar of `lua/README.md`; a mistake of ours, found at import or by tests."""
 
@@ -164,7 +167,7 @@ def parse(name: str, source: str, read: Callable[[str], str]) -> Script:
     )
 
 
-def _flatten(name: str, source: str, read: Callable[[str], str]) -> tuple[list[str], list[tuple[str, int]], tuple[str, ...]]:
+def _flatten(name: str, source: str, read: Callable[[str], str]) -> _Flat:
     """Join includes (each once, depth first), keeping for every line where it came from."""
     lines: list[str] = []
     origins: list[tuple[str, int]] = []

@@ -7,7 +7,7 @@ Invariant: nothing here builds a value, so refusing a bomb costs no more memory 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 from lukhas_redis.codec.limits import CodecLimits
@@ -50,7 +50,7 @@ def fits(data: dict[Any, Any], limits: CodecLimits) -> bool:  # noqa: C901 - one
                 values = container
                 if length >= _LONG and (alike := _alike_size(container)) >= 0:
                     size += alike
-                    continue
+                    values = ()
             for value in values:  # in line, because this is a third of the price of encoding a small context
                 kind = type(value)
                 if kind in SIZED:

@@ -251,7 +251,7 @@ def _form(cluster: Cluster, primaries: int) -> None:
         if i < primaries:
             node.command("CLUSTER", "ADDSLOTSRANGE", bounds[i], bounds[i + 1] - 1)
     for node in nodes[1:]:
-        bus_port = int(node.command("CONFIG", "GET", "cluster-port")[1])
+        bus_port = int(str(node.admin.config_get("cluster-port")["cluster-port"]))
         nodes[0].command("CLUSTER", "MEET", HOST, node.port, bus_port)
     wait_until(lambda: all(_knows(node, len(nodes)) for node in nodes), timeout=30, what="all nodes have met")
     for i, replica in enumerate(nodes[primaries:]):

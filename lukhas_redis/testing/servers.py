@@ -95,7 +95,7 @@ class RunningServer:
         return client
 
     def command(self, *arguments: str | bytes | float) -> Any:
-        """Send one command and return the reply as the server gave it."""
+        """Send one command and return the reply, in whatever shape redis-py gives it."""
         return self.admin.execute_command(*arguments)  # type: ignore[no-untyped-call]
 
     def info(self, section: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lukhas_redis.calls import Command
 from lukhas_redis.errors import ServerUnsuitable
+from lukhas_redis.transport.answers import texts
 from lukhas_redis.transport.outcome import Verdict, judge
 from lukhas_redis.transport.steps import ServerReply
 from lukhas_redis.transport.world import Policy
@@ -26,8 +27,10 @@ def shortfall(shown: Any, policy: Policy) -> str | None:
         if policy.server_appendfsync == "always":
             return None
         return f"the server does not show its settings ({shown})"
-    settings = _pairs(shown)
-    wrong = [f"{name} is {settings.get(name)}, not {want}" for name, want in _WANTED.items() if settings.get(name) != want]
+    settings = texts(shown)
+    wrong = [
+        f"{name} is {settings.get(name)}, not {want}" for name, want in _WANTED.items() if settings.get(name) != want
+    ]
     return ", ".join(wrong) or None
 
 
@@ -53,9 +56,3 @@ def require_durable(shown: Any, policy: Policy, where: str) -> None:
         server=where,
         setting="appendonly" if "appendonly" in missing else "appendfsync",
     )
-
-
-def _pairs(shown: Any) -> dict[str, str]:
-    flat = [part for pair in shown.items() for part in pair] if isinstance(shown, dict) else list(shown)
-    words = [word.decode() if isinstance(word, bytes) else str(word) for word in flat]
-    return dict(zip(words[::2], words[1::2], strict=False))

@@ -10,9 +10,10 @@ from typing import Any
 
 from lukhas_redis.calls import Command
 from lukhas_redis.errors import ServerUnsuitable
+from lukhas_redis.transport.answers import answers, text
 from lukhas_redis.transport.durability import SHOW_DURABILITY, require_durable
-from lukhas_redis.transport.outcome import Verdict, access_denied, judge
-from lukhas_redis.transport.steps import Exchange, Lost, Node, NotSent, Outcome, ServerReply, SetbackError, Steps
+from lukhas_redis.transport.outcome import Verdict, judge
+from lukhas_redis.transport.steps import Exchange, Node, Outcome, ServerReply, SetbackError, Steps
 from lukhas_redis.transport.world import ServerInfo, World
 
 OLDEST_MAJOR = 7
@@ -26,8 +27,8 @@ def inspect(node: Node, world: World, deadline: float) -> Steps[None]:
         ServerUnsuitable, AccessDenied: The message names the setting or right. A retry helps after it was changed.
         SetbackError: It could not be asked, or is not a primary at the moment.
     """
-    answers = _answers((yield Exchange(node, _QUESTIONS, deadline)), node)
-    facts = _facts(b"\r\n".join(answers))
+    outcome: Outcome = yield Exchange(node, _QUESTIONS, deadline)
+    facts = _facts("\r\n".join(text(reply) for reply in answers(outcome, node, "+info, to check the server")))
     server = _identity(facts, world.routes.mode)
     _require_version(facts, server, node)
     _require_mode(facts, world, node)
@@ -44,37 +45,16 @@ def inspect_durability(node: Node, world: World, deadline: float) -> Steps[None]
         ServerUnsuitable: They are not, or it does not tell; nothing was written.
         SetbackError: It could not be asked.
     """
-    reply: Outcome = yield Exchange(node, [SHOW_DURABILITY], deadline)
-    if isinstance(reply, NotSent | Lost):
-        raise _unasked(reply, node)
-    shown = reply[0]
-    if type(shown) is ServerReply and judge(str(shown)) not in (Verdict.DENIED, Verdict.FAULT):
-        raise SetbackError(f"{node}: {shown}")
+    outcome: Outcome = yield Exchange(node, [SHOW_DURABILITY], deadline)
+    shown: Any = outcome[0] if isinstance(outcome, list) else None
+    if type(shown) is not ServerReply or judge(str(shown)) not in (Verdict.DENIED, Verdict.FAULT):
+        (shown,) = answers(outcome, node, "+config|get")
     require_durable(shown, world.policy, str(node))
     world.knowledge.found_durable(node, world.clock())
 
 
-def _answers(reply: Outcome, node: Node) -> list[bytes]:
-    if isinstance(reply, NotSent | Lost):
-        raise _unasked(reply, node)
-    for part in reply:
-        if type(part) is ServerReply:
-            message = str(part)
-            if judge(message) is Verdict.DENIED:
-                raise access_denied(f"{message} (the store needs +info to check the server)", str(node))
-            raise SetbackError(f"{node}: {message}")
-    return [part if isinstance(part, bytes) else str(part).encode() for part in reply]
-
-
-def _unasked(reply: NotSent | Lost, node: Node) -> Exception:
-    if isinstance(reply, NotSent) and judge(reply.reply) is Verdict.DENIED:
-        return access_denied(reply.reply, str(node))
-    return SetbackError(f"{node}: {reply.reason}")
-
-
-def _facts(info: bytes) -> dict[str, str]:
-    lines = info.decode("utf-8", "replace").splitlines()
-    return {name: value for name, _, value in (line.partition(":") for line in lines) if value}
+def _facts(info: str) -> dict[str, str]:
+    return {name: value for name, _, value in (line.partition(":") for line in info.splitlines()) if value}
 
 
 def _identity(facts: dict[str, Any], mode: str) -> ServerInfo:

@@ -83,9 +83,10 @@ def server_message(error: RedisError) -> str:
 
 
 def refused(message: str) -> Refused:
-    """The refusal in a message such as `LKCONFLICT version=5 script: ..., on @user_script:17.`"""
+    """The refusal in a message such as `LKCONFLICT version=5 script: ..., on @user_script:17`."""
     word, _, rest = message.split(" script:", 1)[0].partition(" ")
-    return Refused(word, dict(pair.partition("=")[::2] for pair in rest.split() if "=" in pair))
+    pairs = [pair.partition("=") for pair in rest.split() if "=" in pair]
+    return Refused(word, {name: value for name, _, value in pairs})
 
 
 def script_of(request: Request) -> Script | None:

@@ -6,20 +6,22 @@ Invariant: a route is what some server said last; a wrong one costs a redirectio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
 from redis.crc import key_slot
 
 from lukhas_redis.calls import Command
-from lukhas_redis.transport.outcome import Verdict, access_denied, judge
-from lukhas_redis.transport.steps import Exchange, Lost, Node, NotSent, Outcome, ServerReply, SetbackError, Steps
+from lukhas_redis.transport.answers import answers, text, texts
+from lukhas_redis.transport.steps import Exchange, Node, Outcome, SetbackError, Steps
 
 # A sentinel-following client must leave an isolated primary within five seconds, whatever else is checked how often.
 _LONGEST_SENTINEL_TRUST = 2.0
 # Redirections of a live reshard patch single slots; the whole map is fetched again at most this often.
 _SHORTEST_MAP_AGE = 1.0
+# A server that says nothing for so long is passed over.
+_PROBE_SECONDS = 1.0
 
 
 class Routes(Protocol):
@@ -47,7 +49,7 @@ class Routes(Protocol):
         """The server a redirection (`MOVED slot host:port`, `ASK ...`) by `asked` names; MOVED is remembered."""
         ...
 
-    def refresh(self, now: float, timeout: float) -> Steps[None]:
+    def refresh(self, clock: Callable[[], float], deadline: float) -> Steps[None]:
         """Ask for the topology; ends with `SetbackError` when nobody can tell."""
         ...
 
@@ -79,7 +81,7 @@ class SingleRoute:
         """A lone server does not redirect; one that does is found unsuitable when it is inspected."""
         return _redirected(message, asked)
 
-    def refresh(self, now: float, timeout: float) -> Steps[None]:  # noqa: ARG002
+    def refresh(self, clock: Callable[[], float], deadline: float) -> Steps[None]:  # noqa: ARG002
         """Nothing to ask."""
         yield from ()
 
@@ -116,49 +118,41 @@ class SentinelRoutes:
         """A primary outside a cluster does not redirect."""
         return _redirected(message, asked)
 
-    def refresh(self, now: float, timeout: float) -> Steps[None]:
+    def refresh(self, clock: Callable[[], float], deadline: float) -> Steps[None]:
         """Ask sentinels until a majority answered; the answer with the highest configuration epoch counts."""
         question: list[Command] = [
             ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service),
             ("SENTINEL", "MASTER", self._service),
         ]
-        answers: list[tuple[int, Node]] = []
+        named: list[tuple[int, Node]] = []
         reasons: list[str] = []
         for sentinel in tuple(self._sentinels):
-            reply: Outcome = yield Exchange(sentinel, question, now + timeout)
-            found = _named_primary(reply, sentinel, reasons)
-            if found:
-                answers.append(found)
-            else:
+            outcome: Outcome = yield Exchange(sentinel, question, min(clock() + _PROBE_SECONDS, deadline))
+            try:
+                named.append(_named_primary(outcome, sentinel))
+            except SetbackError as setback:
+                reasons.append(str(setback))
                 # Whoever did not answer is asked last next time.
-                self._sentinels.sort(key=lambda node, failed=sentinel: node == failed)
-            if len(answers) > len(self._sentinels) // 2:
+                self._sentinels.remove(sentinel)
+                self._sentinels.append(sentinel)
+            if len(named) > len(self._sentinels) // 2:
                 break
-        self._settle(answers, reasons, now)
+        self._settle(named, reasons, clock())
 
-    def _settle(self, answers: list[tuple[int, Node]], reasons: list[str], now: float) -> None:
-        if answers:
-            self._primary = max(answers, key=lambda answer: answer[0])[1]
+    def _settle(self, named: list[tuple[int, Node]], reasons: list[str], now: float) -> None:
+        if named:
+            self._primary = max(named, key=lambda epoch_and_node: epoch_and_node[0])[1]
         elif self._primary is None:
             raise SetbackError(f"no sentinel names a primary for {self._service!r}: {'; '.join(reasons)}")
         # Without any sentinel the primary known so far is better than none; its own refusals still move us on.
         self._asked_at = now
 
 
-def _named_primary(reply: Outcome, sentinel: Node, reasons: list[str]) -> tuple[int, Node] | None:
-    if isinstance(reply, NotSent | Lost):
-        if isinstance(reply, NotSent) and judge(reply.reply) is Verdict.DENIED:
-            raise access_denied(reply.reply, f"sentinel {sentinel}")
-        reasons.append(f"{sentinel}: {reply.reason}")
-        return None
-    address, state = reply
-    for part in reply:
-        if type(part) is ServerReply and judge(str(part)) is Verdict.DENIED:
-            raise access_denied(str(part), f"sentinel {sentinel}")
-    if not isinstance(address, list) or not isinstance(state, list | dict):
-        reasons.append(f"{sentinel}: {address if type(address) is ServerReply else 'does not know the service'}")
-        return None
-    return int(_flat(state).get("config-epoch", "0")), Node(_text(address[0]), int(address[1]))
+def _named_primary(outcome: Outcome, sentinel: Node) -> tuple[int, Node]:
+    address, state = answers(outcome, sentinel, "+sentinel|master and +sentinel|get-master-addr-by-name on Sentinel")
+    if not address:
+        raise SetbackError(f"sentinel {sentinel} does not know the service")
+    return int(texts(state).get("config-epoch", "0")), Node(text(address[0]), int(address[1]))
 
 
 class ClusterRoutes:
@@ -171,6 +165,7 @@ class ClusterRoutes:
         self._owners: dict[int, Node] = {}
         self._asked_at = float("-inf")
         self._suspect = True
+        self._refreshes = 0
 
     def node(self, tag: str) -> Node | None:
         """The owner of the tag's slot."""
@@ -196,33 +191,32 @@ class ClusterRoutes:
             self._suspect = True
         return target
 
-    def refresh(self, now: float, timeout: float) -> Steps[None]:
-        """Ask known owners, then the seeds, until one shows its map."""
+    def refresh(self, clock: Callable[[], float], deadline: float) -> Steps[None]:
+        """Ask owners and seeds until one shows its map, each time another one first: one may be cut off."""
         reasons: list[str] = []
-        for node in dict.fromkeys((*self.nodes(), *self._seeds)):
-            reply: Outcome = yield Exchange(node, [("CLUSTER", "SLOTS")], now + timeout)
-            owners = _slot_owners(reply, node, reasons)
-            if owners:
-                self._owners = owners
-                self._asked_at, self._suspect = now, False
-                return
+        known = tuple(dict.fromkeys((*self.nodes(), *self._seeds)))
+        first = self._refreshes % len(known)
+        self._refreshes += 1
+        for node in (*known[first:], *known[:first]):
+            outcome: Outcome = yield Exchange(node, [("CLUSTER", "SLOTS")], min(clock() + _PROBE_SECONDS, deadline))
+            try:
+                self._owners = _slot_owners(outcome, node)
+            except SetbackError as setback:
+                reasons.append(str(setback))
+                continue
+            self._asked_at, self._suspect = clock(), False
+            return
         if not self._owners:
             raise SetbackError(f"no node shows the slots of the cluster: {'; '.join(reasons)}")
-        self._asked_at = now
+        self._asked_at = clock()
 
 
-def _slot_owners(reply: Outcome, node: Node, reasons: list[str]) -> dict[int, Node] | None:
-    if isinstance(reply, NotSent | Lost):
-        message, reason = (reply.reply if isinstance(reply, NotSent) else ""), reply.reason
-    else:
-        message, reason = (str(reply[0]) if type(reply[0]) is ServerReply else ""), str(reply[0])
-    if judge(message) is Verdict.DENIED:
-        raise access_denied(message, str(node))
-    if isinstance(reply, NotSent | Lost) or message or not reply[0]:
-        reasons.append(f"{node}: {reason or 'no slots are assigned'}")
-        return None
+def _slot_owners(outcome: Outcome, node: Node) -> dict[int, Node]:
+    (slots,) = answers(outcome, node, "+cluster|slots")
+    if not slots:
+        raise SetbackError(f"{node}: no slots are assigned")
     owners: dict[int, Node] = {}
-    for first, last, primary, *_ in reply[0]:
+    for first, last, primary, *_ in slots:
         owner = _announced(primary[0], int(primary[1]), node)
         owners.update(dict.fromkeys(range(int(first), int(last) + 1), owner))
     return owners
@@ -230,7 +224,7 @@ def _slot_owners(reply: Outcome, node: Node, reasons: list[str]) -> dict[int, No
 
 def _announced(host: Any, port: int, asked: Node) -> Node:
     """A node that does not know its own address announces none: it is the one that was asked, at `port`."""
-    name = _text(host) if host else ""
+    name = text(host) if host else ""
     return Node(asked.host if name in ("", "?") else name, port)
 
 
@@ -243,13 +237,3 @@ def _redirected(message: str, asked: Node) -> Node:
 def slot_of(tag: str) -> int:
     """The cluster slot of a hash tag."""
     return key_slot(tag.encode())
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _flat(pairs: Any) -> dict[str, str]:
-    words = [part for pair in pairs.items() for part in pair] if isinstance(pairs, dict) else pairs
-    texts = [_text(word) for word in words]
-    return dict(zip(texts[::2], texts[1::2], strict=False))

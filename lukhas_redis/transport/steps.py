@@ -8,10 +8,11 @@ Invariant: nothing here does I/O; a shell that can carry out these steps needs n
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from lukhas_redis.calls import Command
+from lukhas_redis.errors import LukhasRedisError
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ class Node(NamedTuple):
         return self.path or f"{self.host}:{self.port}"
 
 
-class ServerReply(Exception):  # noqa: N818 - it is what the server answered, not an error of ours
+class ServerReply(Exception):
     """An error reply of the server, kept as a value: `str()` is the whole message, its first word the code."""
 
 
@@ -65,27 +66,36 @@ class Once:
     """Run `steps()` unless somebody runs the same `key` already, then wait for that one; answered with None.
 
     `needed` is asked again before running: whoever was first may have done the work. An error that the steps
-    end with is thrown into everybody who waits.
+    end with is thrown into everybody who waits, and `SetbackError` into who would wait past `deadline`.
     """
 
     key: Hashable
+    deadline: float
     needed: Callable[[], bool]
     steps: Callable[[], Steps[None]]
 
 
 @dataclass(slots=True)
 class NotSent:
-    """Nothing was written to a socket, so nothing was applied. `reply` is what a server said to the handshake."""
+    """Nothing was written to a socket, so nothing was applied.
+
+    `reply` is what a server said to the handshake; `error` is why a server that was reached must not be used.
+    """
 
     reason: str
     reply: str = ""
+    error: LukhasRedisError | None = None
 
 
 @dataclass(slots=True)
 class Lost:
-    """The commands, or a part of them, were written, and the connection broke before all replies came."""
+    """The commands, or a part of them, were written, and the connection broke before all replies came.
+
+    `collected` are the replies that came before.
+    """
 
     reason: str
+    collected: list[Any] = field(default_factory=list)
 
 
 Step: TypeAlias = Exchange | Round | Pause | Once

@@ -17,8 +17,6 @@ from lukhas_redis.transport.steps import ServerReply
 from lukhas_redis.transport.world import Policy
 
 STAGE_SECONDS = 60
-# A body over this is sent on a connection of its own, so that small calls do not wait behind it.
-LARGE_BYTES = 65_536
 _ASKING: Command = ("ASKING",)
 
 
@@ -112,7 +110,8 @@ def unit_of(request: Request, policy: Policy) -> Unit:
         commands: list[Command] = [("MULTI",), ("EVALSHA", call.script.sha, *call.words), read.words, ("EXEC",)]
         return Unit(request, call.tag, commands, 3, own_connection=True)
     assert type(request) is Read  # noqa: S101 - the last kind of request; narrows the type
-    return Unit(request, request.tag, [request.words], 0, own_connection=False)
+    # Plain reads fetch what is too large to come with a script: small calls must not wait behind the reply.
+    return Unit(request, request.tag, [request.words], 0, own_connection=True)
 
 
 def _large_or_durable(call: Call, evalsha: Command, policy: Policy) -> Unit:

@@ -1,0 +1,196 @@
+"""metadata, lifecycle, hops: what is known about one context without reading its data.
+
+What belongs here: turning the stored text fields into values and documents. What does not: the data (`restore`).
+Invariant: nothing here changes anything, not even the time of last access.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lukhas_redis.calls import Call, Op, Refused
+from lukhas_redis.documents import Invariants, LifecycleDocument, LifecycleMetadata, Transition
+from lukhas_redis.errors import ContextCorrupted
+from lukhas_redis.keys import ShardKeys, valid_context_id
+from lukhas_redis.models import Hop, Metadata
+from lukhas_redis.ops.refusals import explain
+from lukhas_redis.ops.space import Space, settle
+from lukhas_redis.ops.writing import context_keys, shard_keys
+from lukhas_redis.scripts import load
+
+CONTRACT_TTL_SECONDS = range(60, 86_401)
+
+
+def metadata(space: Space, context_id: str) -> Op[Metadata]:
+    """Return what is known about a context without its data; changes nothing.
+
+    Raises:
+        InvalidId: Nothing was sent; do not retry.
+        ContextNotFound and its kin: It is not there, and why.
+        Unavailable: Retry later.
+    """
+    cid = valid_context_id(context_id)
+
+    def call(keys: ShardKeys) -> Call:
+        script = load("metadata")
+        names = {"ctx": keys.ctx(cid), **shard_keys(keys, "index", "tombs", "shard")}
+        return Call(script, keys.tag, script.pack(names, {"id": cid, "marker": space.markers.get(keys.tag, "")}))
+
+    reply = yield from _asked(space, cid, call)
+    return metadata_from(cid, pairs(reply))
+
+
+def lifecycle(space: Space, context_id: str) -> Op[LifecycleDocument]:
+    """Return a context's lifecycle document: state, up to 16 transitions, and whether its invariants hold.
+
+    Raises:
+        InvalidId: Nothing was sent; do not retry.
+        ContextNotFound and its kin: It is not there, and why.
+        Unavailable: Retry later.
+    """
+    cid = valid_context_id(context_id)
+    now_ms, body_bytes, ctx_deadline, body_deadline, fields, log, _ = yield from _asked(space, cid, _life(space, cid))
+    known = metadata_from(cid, {**pairs(fields), "now_ms": now_ms})
+    transitions = _transitions(known, log)
+    invariants = Invariants(
+        unique_context_id=True,
+        ttl_respected=known.expires_ms == ctx_deadline == body_deadline and known.expires_ms >= known.now_ms,
+        checksum_valid=len(known.checksum) == 64,
+        single_store_source=body_bytes == known.stored_bytes,
+    )
+    return _document(known, transitions, invariants)
+
+
+def hops(space: Space, context_id: str) -> Op[list[Hop]]:
+    """Return a context's last handoffs, oldest first, up to 32; the count of all is in its metadata.
+
+    Raises:
+        InvalidId: Nothing was sent; do not retry.
+        ContextNotFound and its kin: It is not there, and why.
+        ContextCorrupted: A hop record is not ours; it was left as it is.
+        Unavailable: Retry later.
+    """
+    cid = valid_context_id(context_id)
+    records = (yield from _asked(space, cid, _life(space, cid)))[6]
+    try:
+        return [_hop(record.decode("utf-8")) for record in records]
+    except (ValueError, KeyError) as error:
+        raise ContextCorrupted(f"context {cid}: a hop record cannot be read ({error!r:.80})") from None
+
+
+def _hop(record: str) -> Hop:
+    *words, last = record.split(" ", 6)
+    facts = dict(word.split("=", 1) for word in words)
+    note = last.removeprefix("note=")
+    return Hop(
+        number=int(facts["hop"]),
+        at_ms=int(facts["at"]),
+        source=facts["from"],
+        destination=facts["to"],
+        version=int(facts["version"]),
+        previous_ms=int(facts["previous_us"]) / 1000,
+        metadata=json.loads(note) if note else None,
+    )
+
+
+def _life(space: Space, cid: str) -> Callable[[ShardKeys], Call]:
+    def call(keys: ShardKeys) -> Call:
+        script = load("lifecycle")
+        names = {**context_keys(keys, cid), **shard_keys(keys, "index", "tombs", "shard")}
+        return Call(script, keys.tag, script.pack(names, {"id": cid, "marker": space.markers.get(keys.tag, "")}))
+
+    return call
+
+
+def _asked(space: Space, cid: str, call: Callable[[ShardKeys], Call]) -> Op[Sequence[Any]]:
+    try:
+        return (yield from settle(space, cid, call))
+    except Refused as refused:
+        raise explain(refused, f"context {cid} of tenant {space.tenant}", reset=space.resets > 0) from None
+
+
+def pairs(flat: Sequence[bytes | str | int] | Mapping[bytes, bytes]) -> dict[str, Any]:
+    """A field list of RESP2 (or a map of RESP3) as a dict with text keys."""
+    items = flat.items() if isinstance(flat, Mapping) else zip(flat[::2], flat[1::2], strict=True)
+    return {name.decode() if isinstance(name, bytes) else str(name): value for name, value in items}
+
+
+def metadata_from(context_id: str, fields: Mapping[str, Any]) -> Metadata:
+    """The stored text fields as values.
+
+    Raises:
+        ContextCorrupted: A field is missing or holds something else; it was left as it is.
+    """
+    try:
+        return _metadata(context_id, fields)
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        raise ContextCorrupted(f"context {context_id}: its metadata cannot be read ({error!r:.80})") from None
+
+
+def _metadata(context_id: str, fields: Mapping[str, Any]) -> Metadata:
+    owner, accessed = fields.get("owner"), fields.get("accessed_ms")
+    return Metadata(
+        context_id=context_id,
+        version=int(fields["version"]),
+        incarnation=fields["nonce"].decode(),
+        sequence=int(fields["seq"]),
+        session_id=fields["session"].decode(),
+        context_type=fields["type"].decode(),
+        owner=owner.decode() if owner else None,
+        created_ms=int(fields["created_ms"]),
+        updated_ms=int(fields["updated_ms"]),
+        expires_ms=int(fields["expires_ms"]),
+        ttl_ms=int(fields["ttl_ms"]),
+        accessed_ms=int(accessed) if accessed else None,
+        hop_count=int(fields.get("hops") or 0),
+        pinned=bool(fields.get("pinned")),
+        raw_bytes=int(fields["raw_bytes"]),
+        stored_bytes=int(fields["stored_bytes"]),
+        level=int(fields["level"]),
+        checksum=fields["checksum"].decode(),
+        digest=fields["digest"].decode(),
+        now_ms=int(fields["now_ms"]),
+    )
+
+
+def _transitions(known: Metadata, log: Sequence[bytes]) -> list[Transition]:
+    """The creation, which the metadata tells, and then what the log holds."""
+    steps = [(known.created_ms, "created", "preserved")]
+    for entry in log:
+        at, before, after = entry.decode().split(" ")
+        steps.append((int(at), before, after))
+    return [
+        Transition.model_validate(
+            {
+                "timestamp": at / 1000,
+                "from_state": before,
+                "to_state": after,
+                "event": after,
+                "duration_ms": at - steps[place - 1][0] if place else 0,
+            }
+        )
+        for place, (at, before, after) in enumerate(steps)
+    ]
+
+
+def _document(known: Metadata, transitions: list[Transition], invariants: Invariants) -> LifecycleDocument:
+    """Validated, unless the operator configured lifetimes that the contract's document has no room for."""
+    seconds = known.ttl_ms // 1000
+    about = {
+        "created_at": known.created_ms / 1000,
+        "ttl_seconds": seconds,
+        "compression_level": known.level,
+        "checksum": known.checksum,
+    }
+    valid = seconds in CONTRACT_TTL_SECONDS
+    made = LifecycleMetadata.model_validate(about) if valid else LifecycleMetadata.model_construct(None, **about)
+    return LifecycleDocument.model_construct(
+        None,
+        context_id=known.context_id,
+        lifecycle_state=transitions[-1].to_state,
+        state_transitions=transitions,
+        metadata=made,
+        invariants=invariants,
+    )

@@ -1,0 +1,97 @@
+"""handoff: pass a context from one provider to the next.
+
+What belongs here: the arguments of a handoff. What does not: who may hand off what (`lua/handoff.lua`).
+Invariant: owner, version, hop record, deadline and event change together; the data is not touched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from lukhas_redis.calls import Call, Op, Refused
+from lukhas_redis.errors import InvalidArgument
+from lukhas_redis.keys import ShardKeys, valid_context_id, valid_name
+from lukhas_redis.models import Handoff
+from lukhas_redis.ops.preserve import ttl_milliseconds, version_argument
+from lukhas_redis.ops.refusals import explain
+from lukhas_redis.ops.space import Space, settle
+from lukhas_redis.ops.writing import begin, common_args, context_keys, shard_keys
+from lukhas_redis.scripts import Arg, load
+
+_SHARD_KEYS = ("index", "usage", "tombs", "events", "flags", "shard")
+MAX_NOTE_BYTES = 1024
+
+
+def handoff(
+    space: Space,
+    context_id: str,
+    source_provider: str,
+    destination_provider: str,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    if_version: int | None = None,
+    ttl: int | timedelta | None = None,
+    durability: str | None = None,
+    dry_run: bool | None = None,
+    request_id: str | None = None,
+) -> Op[Handoff]:
+    """Make `destination_provider` the owner of a context and record the hop.
+
+    `source_provider` must be the owner, if the context has one. `metadata`: JSON-able, up to 1024 bytes, kept
+    with the hop. `ttl`: whole seconds for a new deadline; None keeps it. The other options are those of `preserve`. The cost depends neither on the size
+    of the context nor on the number of hops; the last 32 hops are kept, their count is exact.
+
+    Raises:
+        InvalidArgument, InvalidId: Nothing was sent; do not retry.
+        OwnerConflict, VersionConflict, RequestReused: Nothing was changed; read again and decide.
+        ContextNotFound and its kin: It is not there.
+        TenantPaused, Unavailable: Nothing was changed; retry later.
+        OutcomeUnknown, DurabilityUnknown: May be done; repeat with the same request id.
+    """
+    cid = valid_context_id(context_id)
+    source, destination = valid_name(source_provider, "provider"), valid_name(destination_provider, "provider")
+    args: dict[str, Arg] = {
+        "id": cid,
+        "sid": "",
+        "source": source,
+        "destination": destination,
+        "if_version": version_argument(if_version),
+        "ttl_ms": 0 if ttl is None else ttl_milliseconds(space, ttl),
+        "note": _note(metadata),
+    }
+    write = begin(space, ("handoff", *args.values()), request_id, durability, dry_run)
+    args["previous_us"] = int(space.hop_ms.get(cid, 0) * 1000)
+
+    def call(keys: ShardKeys) -> Call:
+        script = load("handoff")
+        names = {**context_keys(keys, cid), **shard_keys(keys, *_SHARD_KEYS), "req": keys.request(write.request_id)}
+        names["session"] = keys.session(str(args["sid"]))
+        words = script.pack(names, {**common_args(space, keys, write), **args})
+        return Call(script, keys.tag, words, request_id=write.request_id, durability=write.durability)
+
+    try:
+        reply = yield from settle(space, cid, call)
+        if reply[0] == b"SESSION":
+            args["sid"] = reply[1].decode()
+            reply = yield from settle(space, cid, call)
+    except Refused as refused:
+        raise explain(refused, f"context {cid} of tenant {space.tenant}", reset=space.resets > 0) from None
+    _, dry, _, version, hop, expires_ms = (part.decode() for part in reply)
+    return Handoff(
+        cid, int(version), int(hop), source, destination, int(expires_ms), write.request_id, dry_run=dry == "1"
+    )
+
+
+def _note(metadata: Mapping[str, Any] | None) -> str:
+    if metadata is None:
+        return ""
+    try:
+        note = json.dumps(metadata, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"metadata of a handoff must be JSON: {error}") from None
+    if len(note) > MAX_NOTE_BYTES:
+        raise InvalidArgument(f"metadata of a handoff has {len(note)} bytes as JSON; {MAX_NOTE_BYTES} are allowed")
+    return note

@@ -1,0 +1,249 @@
+"""preserve: store a context whole.
+
+What belongs here: checking the caller's arguments, encoding, and the steps of the script's protocol (sweep, evict,
+repeat). What does not: any rule of the store, they are in `lua/preserve.lua`.
+Invariant: nothing is sent before every argument was checked and the data was encoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from lukhas_redis.calls import Call, Op, Refused, Stage, together
+from lukhas_redis.codec import Encoded, encode, header_of
+from lukhas_redis.errors import InvalidArgument, LukhasRedisError, SerializationError, StoreFull
+from lukhas_redis.keys import ShardKeys, mint_context_id, valid_context_id, valid_name, valid_session
+from lukhas_redis.models import Preserved
+from lukhas_redis.ops.refusals import explain
+from lukhas_redis.ops.space import Space, settle
+from lukhas_redis.ops.sweep import sweep_shard
+from lukhas_redis.ops.writing import Write, begin, common_args, context_keys, shard_keys
+from lukhas_redis.scripts import Arg, load
+
+_SHARD_KEYS = ("index", "order", "sizes", "usage", "tombs", "events", "flags", "shard")
+_MOST_STEPS = 200
+_INLINE, _BESIDE, _ABSENT = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One preserve with its arguments checked and its data encoded."""
+
+    context_id: str
+    session_id: str
+    context_type: str
+    ttl_ms: int
+    if_version: int
+    nonce: str
+    encoded: Encoded
+    write: Write
+
+
+def preserve(
+    space: Space,
+    session_id: str,
+    data: Mapping[str, Any],
+    *,
+    context_type: str = "conversation",
+    ttl: int | timedelta | None = None,
+    compression: str | int | None = None,
+    context_id: str | None = None,
+    if_version: int | None = None,
+    durability: str | None = None,
+    dry_run: bool | None = None,
+    request_id: str | None = None,
+) -> Op[Preserved]:
+    """Store `data` (a dict, up to 10,485,760 bytes serialized, depth up to 50) and return its id and version.
+
+    `session_id`: 1 to 256 bytes of UTF-8; groups contexts. `ttl`: whole seconds or a timedelta, 60 to 86,400
+    unless configured otherwise; None takes the context type's policy (3600). `compression`: auto, none, light,
+    standard, aggressive; None takes the policy (auto). `context_id`: a UUID v4; None mints one. `if_version`:
+    write only if this is the stored version; 0 only if there is none. `durability`: memory, local, replicated.
+    `dry_run`: True checks and answers as live would and changes nothing. `request_id`: names the request; the
+    same name within 10 minutes returns the first answer and does nothing.
+
+    After success the data, its metadata, deadline, index, quota and event stand together; after a failure none
+    of them changed, except after `OutcomeUnknown`, where repeating with `fields["request_id"]` is safe.
+
+    Raises:
+        InvalidArgument, InvalidId, SerializationError, ContextTooLarge: Nothing was sent; do not retry.
+        VersionConflict, SessionConflict, RequestReused: Nothing was changed; read again and decide.
+        StoreFull, Throttled, TenantPaused, Unavailable: Nothing was changed; retry later.
+        OutcomeUnknown, DurabilityUnknown: May be stored; repeat with the same request id.
+    """
+    policy = space.settings.policy(valid_name(context_type, "context_type"))
+    asked_ttl = ttl if ttl is not None else policy.ttl_seconds
+    ttl_ms = ttl_milliseconds(space, asked_ttl if asked_ttl is not None else space.settings.default_ttl_seconds)
+    sid = valid_session(session_id)
+    known = valid_context_id(context_id) if context_id is not None else ""
+    cid = known or mint_context_id(sid, space.mint())
+    level = compression if compression is not None else policy.compression
+    encoded = _encode(space, data, cid, level)
+    asked = ("preserve", sid, context_type, ttl_ms, level, known, if_version, encoded.checksum)
+    wanted = _Wanted(
+        cid,
+        sid,
+        context_type,
+        ttl_ms,
+        version_argument(if_version),
+        space.mint()[:16],
+        encoded,
+        begin(space, asked, request_id, durability, dry_run),
+    )
+    return (yield from _stored(space, wanted))
+
+
+def preserve_many(space: Space, items: Sequence[dict[str, Any]]) -> Op[list[Preserved | LukhasRedisError]]:
+    """Store several contexts, each atomic by itself, in one round trip per node.
+
+    Each item is a dict with the arguments of `preserve` by name (`session_id` and `data` at least). The result holds, in
+    the order of the items, what was stored or the error that item met; one failure does not disturb the others.
+
+    Raises:
+        InvalidArgument: An item is not a mapping or names an unknown argument; nothing was sent.
+    """
+    for place, item in enumerate(items):
+        if not {"session_id", "data"} <= item.keys() <= _ARGUMENTS:
+            raise InvalidArgument(f"items[{place}] needs session_id and data, and may have {sorted(_ARGUMENTS)}")
+    return (yield from together([preserve(space, **item) for item in items]))
+
+
+_ARGUMENTS = frozenset(preserve.__annotations__) - {"space", "return"}
+
+
+def ttl_milliseconds(space: Space, ttl: object) -> int:
+    """A time to live as the script takes it: whole seconds within the configured bounds.
+
+    Raises:
+        InvalidArgument: Not whole seconds, or out of bounds; nothing was sent. A retry cannot help.
+    """
+    low, high = space.settings.min_ttl_seconds, space.settings.max_ttl_seconds
+    seconds: object = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if isinstance(seconds, float) and isinstance(ttl, timedelta) and seconds.is_integer():
+        seconds = int(seconds)
+    if type(seconds) is not int or not low <= seconds <= high:
+        raise InvalidArgument(f"ttl {ttl!r:.40} is not a whole number of seconds from {low} to {high}", ttl=str(ttl))
+    return seconds * 1000
+
+
+def version_argument(if_version: object) -> int:
+    """`if_version` as the script takes it: -1 stands for any version.
+
+    Raises:
+        InvalidArgument: Not a whole number from 0; nothing was sent. A retry cannot help.
+    """
+    if if_version is None:
+        return -1
+    if type(if_version) is not int or not 0 <= if_version <= 10**15:
+        raise InvalidArgument(f"if_version {if_version!r:.40} is not a version (a whole number from 0)")
+    return if_version
+
+
+def _encode(space: Space, data: Mapping[str, Any], context_id: str, compression: str | int) -> Encoded:
+    encoded = encode(data, context_id, compression=compression, limits=space.limits)
+    settings = space.settings
+    if settings.slow_codec == "refuse":
+        for step, took, limit in (
+            ("serialization", encoded.serialize_ms, settings.max_serialization_time_ms),
+            ("compression", encoded.compress_ms, settings.max_compression_time_ms),
+        ):
+            if took > limit:
+                raise SerializationError(f"{step} took {took:.0f} ms, over max_{step}_time_ms {limit}", path="")
+    return encoded
+
+
+def _stored(space: Space, wanted: _Wanted) -> Op[Preserved]:
+    subject = f"context {wanted.context_id} of tenant {space.tenant}"
+    victims: list[str] = []
+    try:
+        for _ in range(_MOST_STEPS):
+            reply = yield from settle(space, wanted.context_id, lambda keys: _call(space, keys, wanted, victims))
+            if reply[0] == b"OK":
+                space.seen_dry = reply[1] == b"1" and not wanted.write.dry
+                return _preserved(wanted, reply)
+            space.seen_dry = space.seen_dry and reply[0] != b"LIVE"
+            victims = [victim.decode() for victim in reply[1:]]
+            if reply[0] == b"PURGE":
+                yield from sweep_shard(space, lambda: space.shard_for(wanted.context_id), most=300)
+    except Refused as refused:
+        raise explain(refused, subject) from None
+    raise StoreFull(f"{subject}: others fill the tenant faster than room can be made", scope="entries")
+
+
+def _call(space: Space, keys: ShardKeys, wanted: _Wanted, victims: Sequence[str]) -> Call:
+    script, encoded, write = load("preserve"), wanted.encoded, wanted.write
+    large = encoded.stored_bytes > space.settings.inline_body_bytes
+    ahead = large and not write.dry and not space.seen_dry
+    stage = keys.stage(space.mint() if ahead else "none")
+    args: dict[str, Arg] = {
+        **common_args(space, keys, write),
+        **limit_args(space, wanted.context_type),
+        "id": wanted.context_id,
+        "sid": wanted.session_id,
+        "type": wanted.context_type,
+        "ttl_ms": wanted.ttl_ms,
+        "if_version": wanted.if_version,
+        "raw_bytes": encoded.raw_bytes,
+        "bytes": encoded.stored_bytes,
+        "level": encoded.level,
+        "checksum": encoded.checksum,
+        "digest": encoded.digest,
+        "nonce": wanted.nonce,
+        "staged": _BESIDE if ahead else _ABSENT if large or write.dry else _INLINE,
+        "payload": header_of(encoded.stored) if large or write.dry else encoded.stored,
+    }
+    names = {
+        **context_keys(keys, wanted.context_id),
+        **shard_keys(keys, *_SHARD_KEYS),
+        "session": keys.session(wanted.session_id),
+        "req": keys.request(write.request_id),
+        "stage": stage,
+    }
+    more = [key for victim in victims for key in context_keys(keys, victim).values()]
+    return Call(
+        script,
+        keys.tag,
+        script.pack(names, args, more, victims),
+        request_id=write.request_id,
+        stage=Stage(stage, encoded.stored) if ahead else None,
+        durability=write.durability,
+    )
+
+
+def limit_args(space: Space, context_type: str) -> dict[str, Arg]:
+    """The `@limits` group: a shard's part of the tenant's limits, rounded down so that the sum never exceeds them."""
+    settings, shards = space.settings, space.shard_count
+    share = settings.policy(context_type).capacity_share
+    return {
+        "max_entries": settings.max_memory_store_entries // shards,
+        "max_bytes": settings.max_tenant_bytes // shards,
+        "max_type": int(settings.max_memory_store_entries * share) // shards if share < 1 else 0,
+        "policy": settings.eviction_policy,
+        "rate": settings.max_context_throughput_mbps * 125_000 // shards,
+    }
+
+
+def _preserved(wanted: _Wanted, reply: Sequence[bytes]) -> Preserved:
+    _, dry, context_id, version, expires_ms, created_ms, nonce, evicted = (part.decode() for part in reply)
+    encoded = wanted.encoded
+    return Preserved(
+        context_id=context_id,
+        version=int(version),
+        expires_ms=int(expires_ms),
+        created_ms=int(created_ms),
+        incarnation=nonce,
+        session_id=wanted.session_id,
+        context_type=wanted.context_type,
+        raw_bytes=encoded.raw_bytes,
+        stored_bytes=encoded.stored_bytes,
+        level=encoded.level,
+        checksum=encoded.checksum,
+        evicted=int(evicted),
+        request_id=wanted.write.request_id,
+        dry_run=dry == "1",
+        serialize_ms=encoded.serialize_ms,
+        compress_ms=encoded.compress_ms,
+    )

@@ -1,0 +1,106 @@
+"""From a script's code word to the error a caller sees.
+
+What belongs here: the words of `lua/` and the sentence each becomes. What does not: server errors (`transport`).
+Invariant: every word a script's header lists has its error here (a contract test compares both).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lukhas_redis.calls import Refused
+from lukhas_redis.errors import (
+    ContextCorrupted,
+    ContextDropped,
+    ContextEvicted,
+    ContextExpired,
+    ContextLost,
+    ContextNotFound,
+    InvalidArgument,
+    LukhasRedisError,
+    OwnerConflict,
+    RequestReused,
+    SessionConflict,
+    StoreFull,
+    TenantPaused,
+    Throttled,
+    Unavailable,
+    VersionConflict,
+)
+
+_ABSENCES: dict[str, tuple[type[ContextNotFound], str]] = {
+    "never": (ContextNotFound, "does not exist, and nothing is remembered of it"),
+    "expired": (ContextExpired, "expired"),
+    "dropped": (ContextDropped, "was dropped"),
+    "evicted": (ContextEvicted, "was evicted to make room"),
+    "lost": (ContextLost, "should still be there and is not: its keys were deleted, or the server lost data"),
+}
+
+
+def explain(refused: Refused, subject: str, *, reset: bool = False) -> LukhasRedisError:
+    """The error for a refusal; `subject` says of what; `reset`: the server is known to have come back empty."""
+    if refused.word == "LKABSENT":
+        return _absence(refused, subject, reset=reset)
+    make = _WORDS.get(refused.word)
+    if make is None:
+        return LukhasRedisError(f"{subject}: the server refused with {refused.word} {refused.facts}", **refused.facts)
+    return make(subject, refused)
+
+
+def _absence(refused: Refused, subject: str, *, reset: bool) -> ContextNotFound:
+    reason, since = refused.facts.get("reason", "never"), refused.number("since")
+    if reason == "never" and reset:
+        text = "is not there; the server came back without its data, so it may have been lost"
+        return ContextLost(f"{subject} {text}", reason="reset")
+    cls, text = _ABSENCES.get(reason, _ABSENCES["never"])
+    when = f" (at {since} ms)" if since else ""
+    return cls(f"{subject} {text}{when}", reason=reason, since_ms=since)
+
+
+def _conflict(subject: str, r: Refused) -> LukhasRedisError:
+    actual = r.number("actual")
+    text = f"{subject} is at version {actual}" if actual else f"{subject} does not exist"
+    return VersionConflict(f"{text}, not at the version given as if_version; read it again", actual=actual)
+
+
+def _owner(subject: str, r: Refused) -> LukhasRedisError:
+    owner = r.facts.get("owner", "?")
+    return OwnerConflict(f"{subject} belongs to provider {owner}; only its owner can hand it off", owner=owner)
+
+
+def _full(subject: str, r: Refused) -> LukhasRedisError:
+    scope, limit = r.facts.get("scope", "entries"), r.number("limit")
+    advice = "drop or sweep contexts, raise the limit, or choose an eviction policy"
+    return StoreFull(f"{subject}: the tenant's limit of {limit} {scope} is reached; {advice}", scope=scope, limit=limit)
+
+
+def _throttled(subject: str, r: Refused) -> LukhasRedisError:
+    wait = r.number("retry_after_ms")
+    return Throttled(f"{subject}: max_context_throughput_mbps is used up; retry in {wait} ms", retry_after_ms=wait)
+
+
+def _argument(subject: str, r: Refused) -> LukhasRedisError:
+    return InvalidArgument(f"{subject}: the script refused the argument {r.facts.get('name', '?')}", **r.facts)
+
+
+def _corrupt(subject: str, r: Refused) -> LukhasRedisError:
+    return ContextCorrupted(f"{subject}: {r.facts.get('key', '?')} holds a value that is not ours", **r.facts)
+
+
+_WORDS: dict[str, Callable[[str, Refused], LukhasRedisError]] = {
+    "LKCONFLICT": _conflict,
+    "LKOWNER": _owner,
+    "LKFULL": _full,
+    "LKTHROTTLED": _throttled,
+    "LKARGUMENT": _argument,
+    "LKCORRUPT": _corrupt,
+    "LKSESSION": lambda subject, _: SessionConflict(f"{subject} belongs to another session; choose another id"),
+    "LKREUSED": lambda subject, _: RequestReused(f"{subject}: the request id was used with other arguments"),
+    "LKPAUSED": lambda subject, _: TenantPaused(f"{subject}: the tenant is paused; reads and drop still work"),
+    "LKSTAGE": lambda subject, _: Unavailable(f"{subject}: the staged payload vanished on the way; nothing was written"),
+    "LKCLOSED": lambda subject, _: Unavailable(f"{subject}: the tenant's record keeps vanishing"),
+    "LKRESET": lambda subject, _: Unavailable(f"{subject}: the server keeps losing its data"),
+    "LKSHARDS": lambda subject, _: Unavailable(f"{subject}: the tenant's number of shards keeps changing"),
+    "LKLARGE": lambda subject, _: InvalidArgument(f"{subject}: too many contexts to count in one call"),
+}
+WORDS = frozenset({"LKABSENT", *_WORDS})

@@ -1,0 +1,127 @@
+"""Where a tenant's contexts are: its settings, keys, shards, and which incarnation of the server's data is known.
+
+What belongs here: what every operation needs to know of the tenant. What does not: the operations.
+Invariant: `shards` is what the tenant's record on the server says, or None until it was read.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lukhas_redis.calls import Call, Op, Read, Refused
+from lukhas_redis.codec import CodecLimits
+from lukhas_redis.keys import KeySpace, ShardKeys, shard_of
+from lukhas_redis.scripts import Arg, load
+from lukhas_redis.settings import Settings
+
+
+@dataclass
+class Space:
+    """One tenant as one store sees it. `mint` returns 32 hex digits of fresh randomness.
+
+    `seen_dry`: the tenant was in dry run when last looked at, so a large payload is not sent ahead of its script.
+    `hop_ms`: how long this store's last handoff of a context took; it is recorded with the next one.
+    """
+
+    settings: Settings
+    mint: Callable[[], str]
+    tenant: str
+    shards: int | None = None
+    markers: dict[str, str] = field(default_factory=dict)
+    resets: int = 0
+    touch_denied: bool = False
+    seen_dry: bool = False
+    hop_ms: OrderedDict[str, float] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        self.keys = KeySpace(self.settings.prefix, self.tenant)
+        self.limits = CodecLimits(self.settings.max_context_size_bytes, self.settings.max_depth)
+
+    def shard_for(self, context_id: str) -> ShardKeys:
+        """The shard of a context; until the tenant's record was read, as the settings would create it."""
+        return self.all_shards()[shard_of(context_id, self.shard_count)]
+
+    @property
+    def shard_count(self) -> int:
+        """How many shards the tenant has, or would get."""
+        return self.shards or self.settings.shards
+
+    def all_shards(self) -> tuple[ShardKeys, ...]:
+        """Every shard that holds contexts."""
+        return self.keys.shards(self.shard_count)
+
+    def hop_took(self, context_id: str, ms: float) -> None:
+        """Remember how long a handoff took, for the last thousand contexts."""
+        self.hop_ms[context_id] = ms
+        if len(self.hop_ms) > 1000:
+            self.hop_ms.popitem(last=False)
+
+    def forget(self) -> None:
+        """Unlearn what was known of the tenant's record, because a script said that it is not so."""
+        self.shards = None
+        self.markers.clear()
+
+
+def discover(space: Space) -> Op[None]:
+    """Read how many shards the tenant has, if it has a record; changes nothing on the server."""
+    root = space.keys.root
+    record, mode = yield (
+        Read(root.tag, ("HMGET", root.shard, "shards", "marker")),
+        Read(root.tag, ("HGET", root.flags, "mode")),
+    )
+    for reply in (record, mode):
+        if isinstance(reply, BaseException):
+            raise reply
+    shards, marker = record
+    space.seen_dry = (mode or space.settings.initial_mode.encode()) == b"dry_run"
+    if shards and marker:
+        space.shards = int(shards)
+        space.markers[root.tag] = marker.decode()
+
+
+def open_shard(space: Space, keys: ShardKeys) -> Op[None]:
+    """Give the tenant and one of its shards their records, unless they have them."""
+    for place in dict.fromkeys((space.keys.root, keys)):
+        script = load("open")
+        marker, mode = space.mint()[:16], space.settings.initial_mode
+        args: dict[str, Arg] = {"shards": space.shard_count, "marker": marker, "mode": mode}
+        words = script.pack({"flags": place.flags, "shard": place.shard}, args)
+        shards, marker, _ = yield Call(script, place.tag, words, request_id="open")
+        space.shards = int(shards)
+        space.markers[place.tag] = marker.decode()
+
+
+def settle(space: Space, context_id: str, build: Callable[[ShardKeys], Call]) -> Op[list[bytes]]:
+    """Send what `build` makes for the context's shard; learn the tenant's record on the way, as often as needed.
+
+    Raises:
+        Refused: The script refused for a reason of the context itself.
+    """
+    return (yield from settle_on(space, lambda: space.shard_for(context_id), build))
+
+
+def settle_on(space: Space, place: Callable[[], ShardKeys], build: Callable[[ShardKeys], Call]) -> Op[list[bytes]]:
+    """As `settle`, for whatever shard `place` names once the tenant's record is known."""
+    for _ in range(3):
+        if space.shards is None:
+            yield from discover(space)
+        keys = place()
+        try:
+            return (yield build(keys))  # type: ignore[no-any-return]
+        except Refused as refused:
+            yield from _learn(space, keys, refused)
+    return (yield build(place()))  # type: ignore[no-any-return]
+
+
+def _learn(space: Space, keys: ShardKeys, refused: Refused) -> Op[None]:
+    if refused.word == "LKCLOSED":
+        yield from open_shard(space, keys)
+    elif refused.word == "LKRESET":
+        space.resets += 1
+        space.forget()
+    elif refused.word == "LKSHARDS":
+        space.forget()
+    else:
+        raise refused

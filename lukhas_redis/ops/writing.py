@@ -1,0 +1,97 @@
+"""What all writes share: the request id, its digest, the dry run, the keeping of history.
+
+What belongs here: the arguments of the groups `@request`, `@tenant` and `@keeping` of the Lua headers.
+What does not: the arguments of one script.
+Invariant: a write that may change something carries a request id, so that repeating it is harmless.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from lukhas_redis.errors import InvalidArgument
+from lukhas_redis.keys import ShardKeys, valid_request_id
+from lukhas_redis.ops.space import Space
+from lukhas_redis.scripts import Arg
+
+DURABILITIES = ("memory", "local", "replicated")
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """How one write is to be done; `digest` stands for the caller's own arguments, without minted ids."""
+
+    request_id: str
+    digest: str
+    durability: str
+    dry: bool
+
+
+def begin(
+    space: Space, asked: tuple[Any, ...], request_id: str | None, durability: str | None, dry_run: bool | None
+) -> Write:
+    """Check the options every write has and name the request.
+
+    Raises:
+        InvalidArgument: One of them is malformed; nothing was sent. A retry cannot help.
+    """
+    if dry_run not in (None, True, False):
+        raise InvalidArgument(f"dry_run must be True, False or None, not {dry_run!r:.40}")
+    level = durability or space.settings.durability
+    if level not in DURABILITIES:
+        raise InvalidArgument(f"durability {level!r:.40} is not one of {', '.join(DURABILITIES)}")
+    rid = valid_request_id(request_id) if request_id is not None else space.mint()
+    digest = hashlib.sha256(repr(asked).encode("utf-8", "backslashreplace")).hexdigest()[:32]
+    return Write(rid, digest, level, bool(dry_run))
+
+
+def request_args(space: Space, write: Write) -> dict[str, Arg]:
+    """The `@request` group: a dry run remembers nothing, but still answers as an earlier live request did."""
+    return {
+        "request_id": write.request_id,
+        "request": write.digest,
+        "durable": int(write.durability == "replicated"),
+        "retention_ms": space.settings.request_retention_seconds * 1000,
+    }
+
+
+def tenant_args(space: Space, keys: ShardKeys, *, dry: bool) -> dict[str, Arg]:
+    """The `@tenant` group."""
+    return {
+        "dry": int(dry),
+        "mode": space.settings.initial_mode,
+        "shards": space.shards or "",
+        "marker": space.markers.get(keys.tag, ""),
+    }
+
+
+def keeping_args(space: Space) -> dict[str, Arg]:
+    """The `@keeping` group."""
+    settings = space.settings
+    return {
+        "window": settings.event_window_entries,
+        "grace_ms": settings.tombstone_grace_seconds * 1000,
+        "max_tombs": settings.max_tombstones,
+    }
+
+
+def common_args(space: Space, keys: ShardKeys, write: Write) -> dict[str, Arg]:
+    """All three groups, for scripts that write a context."""
+    return {**request_args(space, write), **tenant_args(space, keys, dry=write.dry), **keeping_args(space)}
+
+
+def shard_keys(keys: ShardKeys, *names: str) -> dict[str, str]:
+    """Keys of the shard as a whole, by name."""
+    return {name: getattr(keys, name) for name in names}
+
+
+def context_keys(keys: ShardKeys, context_id: str) -> dict[str, str]:
+    """The four keys of one context, by name."""
+    return {
+        "ctx": keys.ctx(context_id),
+        "body": keys.body(context_id),
+        "hops": keys.hops(context_id),
+        "log": keys.log(context_id),
+    }

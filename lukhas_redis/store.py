@@ -1,0 +1,144 @@
+"""The store for threads: the same operations as `aio`, driven with blocking I/O.
+
+What belongs here: a table of contents. What does not: logic (`ops`), sending (`transport`).
+Invariant: safe to share between threads; after a fork the child gets connections of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from lukhas_redis import ops
+from lukhas_redis.calls import Op
+from lukhas_redis.embedded import ensure
+from lukhas_redis.models import Metadata
+from lukhas_redis.ops.space import Space
+from lukhas_redis.settings import Settings
+from lukhas_redis.shell import Shell, connect_target, dress
+from lukhas_redis.transport.sync import SyncTransport
+from lukhas_redis.transport.world import ServerInfo
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SyncShell(Shell):
+    """Drives operations with blocking I/O."""
+
+    def __init__(self, client: Any, *, tenant: str | None = None, settings: Settings | None = None) -> None:
+        super().__init__(client, tenant, settings)
+        self._lock = threading.Lock()
+        self._link: SyncTransport | None = None
+
+    def run(self, op: Op[T], name: str = "operation") -> T:
+        """Run an operation to its result, measured under `name`."""
+        started = perf_counter()
+        try:
+            result = (self._link or self._connect()).run(op)
+        except BaseException as error:
+            self._failed(name, started, error)
+            raise
+        return self._finished(name, started, result)
+
+    def _connect(self) -> SyncTransport:
+        with self._lock:
+            if self._link is None:
+                target = self._target if self._target is not None else ensure().url
+                self._link = SyncTransport(target, self.settings)
+            return self._link
+
+
+def _sync(op: Callable[Concatenate[Space, P], Op[T]]) -> Callable[Concatenate[SyncShell, P], T]:
+    name = op.__name__
+
+    def method(self: SyncShell, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.run(op(self._space, *args, **kwargs), name)
+
+    dress(method, op)
+    return method
+
+
+class ContextStore(SyncShell):
+    """Contexts of one tenant, shared with every other worker; blocking.
+
+    Make one with `connect`, or give the constructor a redis-py client (`Redis` or `RedisCluster`).
+    """
+
+    preserve = _sync(ops.preserve)
+    preserve_many = _sync(ops.preserve_many)
+    restore = _sync(ops.restore)
+    restore_many = _sync(ops.restore_many)
+    handoff = _sync(ops.handoff)
+    extend = _sync(ops.extend)
+    pin = _sync(ops.pin)
+    drop = _sync(ops.drop)
+    metadata = _sync(ops.metadata)
+    lifecycle = _sync(ops.lifecycle)
+    hops = _sync(ops.hops)
+    stats = _sync(ops.stats)
+    events = _sync(ops.events)
+    set_mode = _sync(ops.set_mode)
+    set_flag = _sync(ops.set_flag)
+    flags = _sync(ops.flags)
+    audit = _sync(ops.audit)
+    sweep = _sync(ops.sweep)
+    check = _sync(ops.check)
+    repair = _sync(ops.repair)
+
+    def list(
+        self, *, session_id: str | None = None, context_type: str | None = None, page: int = 100
+    ) -> Iterator[Metadata]:
+        """Iterate over the metadata of live contexts, soonest deadline first on each shard, `page` (1..1000) a call.
+
+        A context that lives unchanged through the whole listing is listed exactly once.
+
+        Raises:
+            InvalidArgument, InvalidId: Nothing was sent; do not retry.
+            Unavailable: Start again.
+        """
+        cursor = ops.Cursor()
+        while not cursor.done:
+            step = ops.list_page(self._space, cursor, session_id=session_id, context_type=context_type, page=page)
+            found, cursor = self.run(step, "list")
+            yield from found
+
+    @classmethod
+    def connect(cls, url: str | None = None, *, tenant: str | None = None, settings: Settings | None = None) -> Self:
+        """A store for the server at `url`, else `LUKHAS_URL`, else an embedded one; returns at once.
+
+        Connects and checks the server on first use, or at `ready`. `tenant`: a name (default "default").
+
+        Raises:
+            InvalidArgument, InvalidId: The URL is no text or the tenant no name. A retry cannot help.
+        """
+        known = settings if settings is not None else Settings.load()
+        return cls(connect_target(url, known), tenant=tenant, settings=known)
+
+    def ready(self) -> ServerInfo:
+        """Connect, check that the server suits, and return what it is.
+
+        Raises:
+            ServerUnsuitable, AccessDenied: A setting or right must be changed first; the message names it.
+            Unavailable: Retry later.
+        """
+        link = self._link or self._connect()
+        link.ready()
+        return self._server(link.server)
+
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        with self._lock:
+            link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()

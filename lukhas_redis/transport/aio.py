@@ -1,0 +1,211 @@
+"""The asynchronous shell: carries out steps on event loops.
+
+What belongs here: running steps. What does not: any decision; those are in `engine` and what it imports.
+Invariant: connections belong to one event loop of one process; another loop, or a fork, starts with none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Hashable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from lukhas_redis.calls import Op
+from lukhas_redis.errors import LukhasRedisError
+from lukhas_redis.transport.aio_link import Link
+from lukhas_redis.transport.aio_links import NodeLinks
+from lukhas_redis.transport.conduct import conduct
+from lukhas_redis.transport.dialing import Plan
+from lukhas_redis.transport.readiness import readiness
+from lukhas_redis.transport.steps import Exchange, Node, Once, Outcome, Pause, Round, SetbackError, Step, Steps
+from lukhas_redis.transport.targets import plan_for
+from lukhas_redis.transport.wire import pack
+from lukhas_redis.transport.world import Policy, ServerInfo, World
+
+if TYPE_CHECKING:
+    from lukhas_redis.settings import Settings
+
+T = TypeVar("T")
+
+
+class _State:
+    """What belongs to one event loop of one process."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, plan: Plan, policy: Policy) -> None:
+        self.loop = loop
+        self.pid = os.getpid()
+        self.plan = plan
+        self.world = World(policy, plan.routes(policy.check_interval_seconds), clock=loop.time)
+        self.links: dict[Node, NodeLinks] = {}
+        self.tasks: dict[Hashable, asyncio.Task[None]] = {}
+
+    def node_links(self, node: Node) -> NodeLinks:
+        links = self.links.get(node)
+        if links is None:
+            links = self.links[node] = NodeLinks(node, self.plan, self.world, self.loop)
+        return links
+
+    def retire_strangers(self) -> None:
+        """Let go of servers that the topology no longer names; calls in flight there end as they end."""
+        wanted = self.world.routes.nodes()
+        for node in [node for node in self.links if node.role == "data" and node not in wanted]:
+            self.links.pop(node).retire()
+
+    def abort(self) -> None:
+        for links in self.links.values():
+            links.abort()
+        self.links.clear()
+
+
+class AsyncTransport:
+    """Runs operations against a server, a Sentinel group or a cluster; any number of tasks may share it.
+
+    `target` is a URL (see `address`) or a redis-py client (`Redis`, `RedisCluster`, also one made by Sentinel),
+    whose address and credentials are used; its own connections are left to it.
+    """
+
+    def __init__(self, target: Any, settings: Settings) -> None:
+        self._plan = plan_for(target, settings)
+        self._policy = Policy.of(settings)
+        self._states: dict[tuple[int, int], _State] = {}
+        self._last: _State | None = None
+
+    async def run(self, op: Op[T]) -> T:
+        """Run an operation to its result. Cancelling leaves open whether it was applied.
+
+        Raises:
+            LukhasRedisError: What the operation ended with; `retryable` says whether to try again.
+        """
+        state = self._state()
+        return await self._drive(conduct(op, state.world), state)
+
+    async def ready(self) -> None:
+        """Connect to every primary and check that each suits.
+
+        Raises:
+            Unavailable: A server could not be reached in time. A retry may help.
+            ServerUnsuitable, AccessDenied: A setting or right must be changed first.
+        """
+        state = self._state()
+        await self._drive(readiness(state.world), state)
+
+    @property
+    def server(self) -> ServerInfo | None:
+        """What the server said it is when it was last checked; None before the first use."""
+        return self._last.world.knowledge.server if self._last else None
+
+    async def close(self) -> None:
+        """Close all connections of this process; the next call opens new ones."""
+        here, pid = asyncio.get_running_loop(), os.getpid()
+        states, self._last = [state for state in self._states.values() if state.pid == pid], None
+        for state in states:
+            del self._states[pid, id(state.loop)]
+            if state.loop is here:
+                state.abort()
+            elif not state.loop.is_closed():
+                state.loop.call_soon_threadsafe(state.abort)
+        # The transports close their sockets on the loop's next turn.
+        await asyncio.sleep(0)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _state(self) -> _State:
+        loop, last = asyncio.get_running_loop(), self._last
+        if last is not None and last.loop is loop and last.pid == os.getpid():
+            return last
+        key = (os.getpid(), id(loop))
+        state = self._states.get(key)
+        if state is None or state.loop is not loop:
+            # What belongs to a parent process stays where it is: closing it would end the parent's connections.
+            state = self._states[key] = _State(loop, self._plan, self._policy)
+        self._last = state
+        return state
+
+    async def _drive(self, steps: Steps[T], state: _State) -> T:
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    if type(step) is Exchange:
+                        result: Any = await self._exchange(step, state)
+                    else:
+                        result = await self._perform(step, state)
+                except (LukhasRedisError, SetbackError) as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+        except StopIteration as done:
+            value: T = done.value
+            return value
+        finally:
+            steps.close()
+
+    async def _perform(self, step: Step, state: _State) -> Any:
+        if isinstance(step, Round):
+            return await self._round(step.exchanges, state)
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.seconds)
+        if isinstance(step, Once):
+            return await self._once(step, state)
+        return await self._exchange(step, state)
+
+    async def _exchange(self, exchange: Exchange, state: _State) -> Outcome:
+        links = state.links.get(exchange.node) or state.node_links(exchange.node)
+        if exchange.own_connection:
+            return await self._alone(exchange, links, state)
+        link = links.ready() or await links.share(exchange.deadline)
+        if not isinstance(link, Link):
+            return link
+        return await _submit(exchange, link, state)
+
+    async def _alone(self, exchange: Exchange, links: NodeLinks, state: _State) -> Outcome:
+        link = await links.borrow(exchange.deadline)
+        if not isinstance(link, Link):
+            return link
+        try:
+            return await _submit(exchange, link, state)
+        finally:
+            links.give_back(link)
+
+    async def _round(self, exchanges: tuple[Exchange, ...], state: _State) -> list[Outcome]:
+        """All at once: those that share a connection are written together."""
+        tasks = [state.loop.create_task(self._exchange(exchange, state)) for exchange in exchanges]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _once(self, step: Once, state: _State) -> None:
+        task = state.tasks.get(step.key)
+        if task is None:
+            if not step.needed():
+                return
+            task = state.tasks[step.key] = state.loop.create_task(self._drive(step.steps(), state))
+            task.add_done_callback(lambda done: _finished(step.key, done, state))
+        # `wait` leaves the task alone: whoever is cancelled must not take away what others wait for.
+        done, _ = await asyncio.wait([task], timeout=max(0.0, step.deadline - state.loop.time()))
+        if not done:
+            raise SetbackError("another task is still looking at the servers")
+        task.result()
+
+
+def _submit(exchange: Exchange, link: Link, state: _State) -> asyncio.Future[Outcome]:
+    commands = exchange.commands
+    return link.submit(pack(commands), len(commands), state.loop.time(), exchange.deadline)
+
+
+def _finished(key: Hashable, task: asyncio.Task[None], state: _State) -> None:
+    del state.tasks[key]
+    if not task.cancelled():
+        task.exception()
+    if key == "routes":
+        state.retire_strangers()
