@@ -54,7 +54,8 @@ local answer = {'OK', tenant.dry and '1' or '0', id, fmt(version)}
 if tenant.dry then return answer end
 
 -- writes
-purge_apply(purge, keys, keep.window)
+purge_emit(purge, keys, keep.window)
+purge_apply(purge, keys)
 redis.call('UNLINK', ctx, body, hops, log)
 usage_apply(usage)
 bury_apply(purge.graves)

@@ -119,8 +119,9 @@ end
 usage_add(usage, 'preserved', enough and 1 or 0)
 
 -- writes
+purge_emit(purge, keys, keep.window)
 if enough then emit(events, keep.window, 'context.preserve', id, version) end
-purge_apply(purge, keys, keep.window)
+purge_apply(purge, keys)
 evict_apply(victims, declared, {unpack(KEYS, 16)})
 usage_apply(usage)
 bury_apply(purge.graves)

@@ -50,7 +50,8 @@ end
 if tenant.dry then return answer end
 
 -- writes
-purge_apply(purge, keys, keep.window)
+purge_emit(purge, keys, keep.window)
+purge_apply(purge, keys)
 for _, pair in ipairs(lost) do redis.call('UNLINK', unpack(pair)) end
 for _, one in ipairs(sound) do
   redis.call('ZADD', index, one.deadline, one.id)

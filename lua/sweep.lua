@@ -37,7 +37,8 @@ local answer = {'OK', tenant.dry and '1' or '0', fmt(remaining), unpack(purge.id
 if tenant.dry then return answer end
 
 -- writes
-purge_apply(purge, keys, keep.window)
+purge_emit(purge, keys, keep.window)
+purge_apply(purge, keys)
 if #purge.ids > 0 then usage_apply(usage) end
 bury_apply(purge.graves)
 return answer

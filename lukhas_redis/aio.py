@@ -31,13 +31,13 @@ class AsyncShell(Shell):
         super().__init__(client, tenant, settings)
         self._link: AsyncTransport | None = None
 
-    async def run(self, op: Op[T], name: str = "operation") -> T:
-        """Run an operation to its result, measured under `name`; cancelling leaves open whether it was applied."""
+    async def run(self, op: Op[T], name: str = "operation", *, dry_run: bool = False) -> T:
+        """Run an operation to its result, measured under `name` (a failed `dry_run` is not counted); cancelling leaves open whether it was applied."""
         started = perf_counter()
         try:
             result = await (self._link or await self._connect()).run(op)
         except BaseException as error:
-            self._failed(name, started, error)
+            self._failed(name, started, error, dry_run=dry_run)
             raise
         return self._finished(name, started, result)
 
@@ -52,7 +52,7 @@ def _aio(op: Callable[Concatenate[Space, P], Op[T]]) -> Callable[Concatenate[Asy
     name = op.__name__
 
     async def method(self: AsyncShell, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.run(op(self._space, *args, **kwargs), name)
+        return await self.run(op(self._space, *args, **kwargs), name, dry_run=bool(kwargs.get("dry_run")))
 
     dress(method, op)
     return method

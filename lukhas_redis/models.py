@@ -202,6 +202,7 @@ class Checked:
     bytes_off: int | None
     entries_off: int | None
     repaired: bool = False
+    dry_run: bool = False
 
     @property
     def sound(self) -> bool:

@@ -62,8 +62,8 @@ class Shell:
         self._telemetry.succeeded(name, self._space, result, seconds)
         return result
 
-    def _failed(self, name: str, started: float, error: BaseException) -> None:
-        self._telemetry.failed(name, self._space, error, perf_counter() - started)
+    def _failed(self, name: str, started: float, error: BaseException, *, dry_run: bool) -> None:
+        self._telemetry.failed(name, self._space, error, perf_counter() - started, dry_run=dry_run)
 
 
 def mint() -> str:

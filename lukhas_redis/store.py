@@ -33,13 +33,13 @@ class SyncShell(Shell):
         self._lock = threading.Lock()
         self._link: SyncTransport | None = None
 
-    def run(self, op: Op[T], name: str = "operation") -> T:
-        """Run an operation to its result, measured under `name`."""
+    def run(self, op: Op[T], name: str = "operation", *, dry_run: bool = False) -> T:
+        """Run an operation to its result, measured under `name` (a failed `dry_run` is not counted)."""
         started = perf_counter()
         try:
             result = (self._link or self._connect()).run(op)
         except BaseException as error:
-            self._failed(name, started, error)
+            self._failed(name, started, error, dry_run=dry_run)
             raise
         return self._finished(name, started, result)
 
@@ -55,7 +55,7 @@ def _sync(op: Callable[Concatenate[Space, P], Op[T]]) -> Callable[Concatenate[Sy
     name = op.__name__
 
     def method(self: SyncShell, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self.run(op(self._space, *args, **kwargs), name)
+        return self.run(op(self._space, *args, **kwargs), name, dry_run=bool(kwargs.get("dry_run")))
 
     dress(method, op)
     return method

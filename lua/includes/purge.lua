@@ -28,10 +28,13 @@ local function purge_expired(plan, keys, now, most)
   return #ids
 end
 
--- Events first: see emit.
-local function purge_apply(plan, keys, window)
-  if #plan.ids == 0 then return end
+-- The first of all writes, see emit; before the event of a context that takes the place of a gone one.
+local function purge_emit(plan, keys, window)
   for i, id in ipairs(plan.ids) do emit(keys.events, window, plan.events[i], id, '0') end
+end
+
+local function purge_apply(plan, keys)
+  if #plan.ids == 0 then return end
   redis.call('ZREM', keys.index, unpack(plan.ids))
   redis.call('ZREM', keys.order, unpack(plan.ids))
   redis.call('HDEL', keys.sizes, unpack(plan.ids))

@@ -4,7 +4,7 @@
 -- ERR    LKCORRUPT          a field of ours holds something else: key
 local function stored(key, text)
   if not text then return 0 end
-  local number = string.match(text, '^-?%d+$') and tonumber(text)
-  if not number then refuse('CORRUPT', 'key=' .. key) end
+  local number = tonumber(text)
+  if not number or number % 1 ~= 0 or math.abs(number) > 9e15 then refuse('CORRUPT', 'key=' .. key) end
   return number
 end

@@ -77,8 +77,11 @@ def audit(space: Space, *, count: int = 100) -> Op[list[AuditEntry]]:
     """Return the last `count` changes of modes, limits and flags, newest first.
 
     Raises:
+        InvalidArgument: `count` is not a whole number from 1 to 1000; nothing was sent.
         Unavailable: Retry later.
     """
+    if type(count) is not int or not 1 <= count <= 1000:
+        raise InvalidArgument(f"count {count!r:.40} is not a whole number from 1 to 1000")
     root = space.keys.root
     entries = yield Read(root.tag, ("XREVRANGE", root.audit, "+", "-", "COUNT", count))
     return [_entry(entry_id, {k: v.decode("utf-8", "replace") for k, v in pairs(f).items()}) for entry_id, f in entries]

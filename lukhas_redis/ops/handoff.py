@@ -41,8 +41,9 @@ def handoff(
     """Make `destination_provider` the owner of a context and record the hop.
 
     `source_provider` must be the owner, if the context has one. `metadata`: JSON-able, up to 1024 bytes, kept
-    with the hop. `ttl`: whole seconds for a new deadline; None keeps it. The other options are those of `preserve`. The cost depends neither on the size
-    of the context nor on the number of hops; the last 32 hops are kept, their count is exact.
+    with the hop. `ttl`: whole seconds for a new deadline; None keeps it. The other options are those of `preserve`.
+    The cost depends neither on the size of the context nor on the number of hops; the last 32 hops are kept, their
+    count is exact.
 
     Raises:
         InvalidArgument, InvalidId: Nothing was sent; do not retry.
@@ -81,7 +82,7 @@ def handoff(
         raise explain(refused, f"context {cid} of tenant {space.tenant}", reset=space.resets > 0) from None
     _, dry, _, version, hop, expires_ms = (part.decode() for part in reply)
     return Handoff(
-        cid, int(version), int(hop), source, destination, int(expires_ms), write.request_id, dry_run=dry == "1"
+        cid, int(version), int(hop), source, destination, int(expires_ms), write.request_id, dry_run=write.dry or dry == "1"
     )
 
 

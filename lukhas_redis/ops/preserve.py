@@ -106,7 +106,7 @@ def preserve_many(space: Space, items: Sequence[dict[str, Any]]) -> Op[list[Pres
         InvalidArgument: An item is not a mapping or names an unknown argument; nothing was sent.
     """
     for place, item in enumerate(items):
-        if not {"session_id", "data"} <= item.keys() <= _ARGUMENTS:
+        if not isinstance(item, Mapping) or not {"session_id", "data"} <= item.keys() <= _ARGUMENTS:
             raise InvalidArgument(f"items[{place}] needs session_id and data, and may have {sorted(_ARGUMENTS)}")
     return (yield from together([preserve(space, **item) for item in items]))
 
@@ -151,7 +151,7 @@ def _encode(space: Space, data: Mapping[str, Any], context_id: str, compression:
             ("compression", encoded.compress_ms, settings.max_compression_time_ms),
         ):
             if took > limit:
-                raise SerializationError(f"{step} took {took:.0f} ms, over max_{step}_time_ms {limit}", path="")
+                raise SerializationError(f"{step} took {took:.0f} ms, over max_{step}_time_ms {limit}", path="", step=step)
     return encoded
 
 
@@ -159,15 +159,19 @@ def _stored(space: Space, wanted: _Wanted) -> Op[Preserved]:
     subject = f"context {wanted.context_id} of tenant {space.tenant}"
     victims: list[str] = []
     try:
-        for _ in range(_MOST_STEPS):
+        steps = 0
+        while steps < _MOST_STEPS:
             reply = yield from settle(space, wanted.context_id, lambda keys: _call(space, keys, wanted, victims))
             if reply[0] == b"OK":
                 space.seen_dry = reply[1] == b"1" and not wanted.write.dry
                 return _preserved(wanted, reply)
             space.seen_dry = space.seen_dry and reply[0] != b"LIVE"
             victims = [victim.decode() for victim in reply[1:]]
+            gone: Sequence[str] = ()
             if reply[0] == b"PURGE":
-                yield from sweep_shard(space, lambda: space.shard_for(wanted.context_id), most=300)
+                gone, _, _ = yield from sweep_shard(space, lambda: space.shard_for(wanted.context_id), most=300)
+            # However many expired contexts lie ahead, sweeping them is progress and ends.
+            steps += not gone
     except Refused as refused:
         raise explain(refused, subject) from None
     raise StoreFull(f"{subject}: others fill the tenant faster than room can be made", scope="entries")
@@ -243,7 +247,7 @@ def _preserved(wanted: _Wanted, reply: Sequence[bytes]) -> Preserved:
         checksum=encoded.checksum,
         evicted=int(evicted),
         request_id=wanted.write.request_id,
-        dry_run=dry == "1",
+        dry_run=wanted.write.dry or dry == "1",
         serialize_ms=encoded.serialize_ms,
         compress_ms=encoded.compress_ms,
     )

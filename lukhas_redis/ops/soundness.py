@@ -33,6 +33,8 @@ def check(space: Space) -> Op[Checked]:
 def repair(space: Space) -> Op[Checked]:
     """Report and put right every fault: accounts follow the data, and what is lost is buried with an event.
 
+    In a tenant in dry run the faults are reported and left as they are.
+
     Raises:
         Unavailable: Some faults may be repaired; repeat it.
     """
@@ -46,14 +48,15 @@ def _audit(space: Space, *, repair: bool) -> Op[Checked]:
     try:
         for keys in space.all_shards():
             yield from _audit_shard(space, keys, faults, repair=repair)
-            off.append((yield from _recount(keys, repair=repair)))
+            off.append((yield from _recount(keys, repair=repair and not space.seen_dry)))
     except Refused as refused:
         raise explain(refused, f"check of tenant {space.tenant}") from None
     known = [pair for pair in off if pair is not None]
     counted = len(known) == len(off)
     bytes_off = sum(pair[0] for pair in known) if counted else None
     entries_off = sum(pair[1] for pair in known) if counted else None
-    return Checked(tuple(faults), bytes_off, entries_off, repaired=repair)
+    dry = repair and space.seen_dry
+    return Checked(tuple(faults), bytes_off, entries_off, repaired=repair and not dry, dry_run=dry)
 
 
 def _audit_shard(space: Space, keys: ShardKeys, faults: dict[Fault, None], *, repair: bool) -> Op[None]:

@@ -58,6 +58,15 @@ class Space:
         if len(self.hop_ms) > 1000:
             self.hop_ms.popitem(last=False)
 
+    def met(self, tag: str, marker: bytes | None) -> None:
+        """Note which incarnation of the server's data a shard showed; another one than before is a reset."""
+        known, seen = self.markers.get(tag), marker.decode() if marker else None
+        if known is not None and known != seen:
+            self.resets += 1
+            self.forget()
+        if seen is not None:
+            self.markers[tag] = seen
+
     def forget(self) -> None:
         """Unlearn what was known of the tenant's record, because a script said that it is not so."""
         self.shards = None
@@ -76,9 +85,9 @@ def discover(space: Space) -> Op[None]:
             raise reply
     shards, marker = record
     space.seen_dry = (mode or space.settings.initial_mode.encode()) == b"dry_run"
+    space.met(root.tag, marker)
     if shards and marker:
         space.shards = int(shards)
-        space.markers[root.tag] = marker.decode()
 
 
 def open_shard(space: Space, keys: ShardKeys) -> Op[None]:
@@ -89,8 +98,8 @@ def open_shard(space: Space, keys: ShardKeys) -> Op[None]:
         args: dict[str, Arg] = {"shards": space.shard_count, "marker": marker, "mode": mode}
         words = script.pack({"flags": place.flags, "shard": place.shard}, args)
         shards, marker, _ = yield Call(script, place.tag, words, request_id="open")
+        space.met(place.tag, marker)
         space.shards = int(shards)
-        space.markers[place.tag] = marker.decode()
 
 
 def settle(space: Space, context_id: str, build: Callable[[ShardKeys], Call]) -> Op[list[bytes]]:
@@ -108,19 +117,23 @@ def settle_on(space: Space, place: Callable[[], ShardKeys], build: Callable[[Sha
         if space.shards is None:
             yield from discover(space)
         keys = place()
+        if space.shards is not None and keys.tag not in space.markers:
+            space.met(keys.tag, (yield Read(keys.tag, ("HGET", keys.shard, "marker"))))
+        believed = space.markers.get(keys.tag)
         try:
             return (yield build(keys))  # type: ignore[no-any-return]
         except Refused as refused:
-            yield from _learn(space, keys, refused)
+            yield from _learn(space, keys, refused, believed)
     return (yield build(place()))  # type: ignore[no-any-return]
 
 
-def _learn(space: Space, keys: ShardKeys, refused: Refused) -> Op[None]:
+def _learn(space: Space, keys: ShardKeys, refused: Refused, believed: str | None) -> Op[None]:
     if refused.word == "LKCLOSED":
         yield from open_shard(space, keys)
     elif refused.word == "LKRESET":
-        space.resets += 1
-        space.forget()
+        # Of several calls that went out with the same belief, the first one counts the reset.
+        if space.markers.get(keys.tag) == believed:
+            space.met(keys.tag, None)
     elif refused.word == "LKSHARDS":
         space.forget()
     else:

@@ -6,6 +6,7 @@ Invariant: bounded work per call; a listing tolerates contexts that come and go 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.space import Space, discover
 from lukhas_redis.ops.writing import shard_keys
 from lukhas_redis.scripts import load
+
+_EVENT_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def list_page(
     found = [(member.decode(), int(float(deadline))) for member, deadline in _scored(flat)]
     listed = yield from _described(keys, [context_id for context_id, _ in found])
     after = Cursor(cursor.shard, *found[-1]) if len(found) == page else _next_shard(space, cursor)
-    return [one for one in listed if kind is None or one.context_type == kind], after
+    return [one for one in listed if kind in (None, one.context_type) and sid in (None, one.session_id)], after
 
 
 def _scored(flat: Sequence[bytes | Sequence[bytes]]) -> list[tuple[bytes, bytes]]:
@@ -172,13 +175,17 @@ def events(space: Space, *, after: str = "0", count: int = 100, shard: int = 0) 
     """Up to `count` lifecycle events of one shard after the event id `after` ("0" = from the oldest kept).
 
     Raises:
-        InvalidArgument: `count` is not a whole number from 1 to 1000; nothing was sent.
+        InvalidArgument: `count` is not a whole number from 1 to 1000, `after` no event id, or there is no such shard.
         Unavailable: Retry later.
     """
     if type(count) is not int or not 1 <= count <= 1000:
         raise InvalidArgument(f"count {count!r:.40} is not a whole number from 1 to 1000")
+    if not isinstance(after, str) or not _EVENT_ID.fullmatch(after):
+        raise InvalidArgument(f"after {after!r:.40} is not an event id such as 1795411152677-0")
     if space.shards is None:
         yield from discover(space)
+    if type(shard) is not int or not 0 <= shard < space.shard_count:
+        raise InvalidArgument(f"shard {shard!r:.40} is not one of the tenant's {space.shard_count}, counted from 0")
     keys = space.all_shards()[shard]
     entries = yield Read(keys.tag, ("XRANGE", keys.events, f"({after}", "+", "COUNT", count))
     return [_event(entry_id, pairs(fields)) for entry_id, fields in entries]

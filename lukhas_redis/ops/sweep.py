@@ -41,14 +41,21 @@ def sweep(space: Space, *, limit: int = 10_000, dry_run: bool | None = None) -> 
     for number in range(len(space.all_shards())):
         place = partial(_shard, space, number)
         left = 1
-        while left and removed < limit:
+        while left and removed < limit and not dry:
             most = min(_A_CALL, limit - removed)
-            ids, left, dry = yield from sweep_shard(space, place, most=most, dry=bool(dry_run))
-            removed += len(ids)
-            if dry:
-                break
-        remaining += left
+            ids, left, dry = yield from sweep_shard(space, place, most=most)
+            removed += 0 if dry else len(ids)
+        if dry or removed >= limit:
+            left = yield from _waiting(space, place)
+        would = min(left, limit - removed) if dry else 0
+        removed, remaining = removed + would, remaining + left - would
     return Swept(removed, remaining, dry)
+
+
+def _waiting(space: Space, place: Callable[[], ShardKeys]) -> Op[int]:
+    """How many contexts of a shard are past their deadline and still in the accounts."""
+    ids, left, _ = yield from sweep_shard(space, place, most=1, dry=True)
+    return len(ids) + left
 
 
 def _shard(space: Space, number: int) -> ShardKeys:

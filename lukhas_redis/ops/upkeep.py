@@ -49,7 +49,7 @@ def extend(
     if reply[0] == b"SESSION":
         args["sid"] = reply[1].decode()
         reply = yield from _change(space, "extend", cid, write, names, args)
-    return Extended(cid, int(reply[3]), int(reply[4]), dry_run=reply[1] == b"1")
+    return Extended(cid, int(reply[3]), int(reply[4]), dry_run=write.dry or reply[1] == b"1")
 
 
 def pin(
@@ -79,7 +79,7 @@ def pin(
         return {"ctx": keys.ctx(cid), **shared}
 
     reply = yield from _change(space, "pin", cid, write, names, {"id": cid, "pinned": int(pinned)})
-    return Pinned(cid, int(reply[3]), reply[4] == b"1", dry_run=reply[1] == b"1")
+    return Pinned(cid, int(reply[3]), reply[4] == b"1", dry_run=write.dry or reply[1] == b"1")
 
 
 def drop(
@@ -109,7 +109,7 @@ def drop(
         return {**context_keys(keys, cid), **shared}
 
     reply = yield from _change(space, "drop", cid, write, names, args)
-    return Dropped(cid, int(reply[3]), dry_run=reply[1] == b"1")
+    return Dropped(cid, int(reply[3]), dry_run=write.dry or reply[1] == b"1")
 
 
 def _change(

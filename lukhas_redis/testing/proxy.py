@@ -46,7 +46,8 @@ class HasAddress(Protocol):
 class TcpProxy:
     """Forwards a loopback port to a server. A context manager: leaving it closes every connection.
 
-    One proxy stands for one address: Sentinel and Cluster tell clients the real addresses of their nodes.
+    It understands requests in RESP as clients send them, not inline ones as people type them. One proxy stands for one
+    address: Sentinel and Cluster tell clients the real addresses of their nodes.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -93,7 +94,8 @@ class TcpProxy:
     def drop_replies(self, count: int = 1, *, command: str | None = None) -> None:
         """Lose the replies to the next `count` requests: each is executed, then its connection closes without a word.
 
-        `command` names which requests, as in `EVALSHA`; None means any but those of a client's handshake. Replies to
+        `command` names which requests as they go over the wire (`EVALSHA`; redis-py's `incr` sends `INCRBY`); None
+        means any but those of a client's handshake. Replies to
         earlier requests of the same pipeline are lost too; `count` 0 ends it.
         """
 
@@ -104,7 +106,7 @@ class TcpProxy:
         self._do(arm)
 
     def delay(self, milliseconds: float) -> None:
-        """Hold every chunk of replies back for so long; 0 ends it."""
+        """Hold every chunk of replies back for so long; 0 ends it, but not for a chunk that is already held."""
         self._do(lambda: setattr(self._faults, "delay_seconds", milliseconds / 1000))
 
     def cut_after(self, size: int | None) -> None:

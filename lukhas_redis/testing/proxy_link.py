@@ -8,11 +8,14 @@ has surely been executed; no byte of it reaches the client.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from dataclasses import dataclass, field
 
 import hiredis
 
 _CHUNK = 65_536
+_NO_LINGER = struct.pack("ii", 1, 0)  # closing then sends a reset instead of an orderly end
 _HANDSHAKE = frozenset({b"HELLO", b"AUTH", b"CLIENT", b"SELECT", b"READONLY", b"PING", b"COMMAND", b"CLUSTER", b"ROLE"})
 
 
@@ -86,6 +89,7 @@ class Link:
 
     def abort(self) -> None:
         """Reset both connections at once."""
+        self._client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._client.transport.abort()
         self._server.transport.abort()
 
@@ -98,9 +102,9 @@ class Link:
         while chunk := await source.read(_CHUNK):
             await self._faults.open.wait()
             self._note_requests(chunk)
+            self._counters.bytes_to_server += len(chunk)
             self._server.write(chunk)
             await self._server.drain()
-            self._counters.bytes_to_server += len(chunk)
 
     async def _to_client(self, source: asyncio.StreamReader) -> None:
         while chunk := await source.read(_CHUNK):
@@ -117,10 +121,10 @@ class Link:
 
     async def _forward(self, chunk: bytes) -> bool:
         allowed = self._faults.spend(len(chunk))
+        self._counters.bytes_to_client += allowed  # before the client can have them, so that it may look
         if not self._client.is_closing():
             self._client.write(chunk[:allowed])
             await self._client.drain()
-        self._counters.bytes_to_client += allowed
         return allowed == len(chunk)
 
     def _note_requests(self, chunk: bytes) -> None:

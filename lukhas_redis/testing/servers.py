@@ -172,8 +172,10 @@ class RunningServer:
         return f"<RunningServer {self.id} {self.url}>"
 
     def _answers(self) -> bool:
+        # A client of its own: something else may listen on the port and never answer.
         try:
-            self.admin.ping()
+            with redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0), socket_timeout=1) as client:
+                client.ping()
         except BusyLoadingError:
             return False
         except (AuthenticationError, NoPermissionError):

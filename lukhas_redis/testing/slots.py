@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import redis
+
 from lukhas_redis.testing.ports import HOST
 from lukhas_redis.testing.servers import RunningServer
 
@@ -81,10 +83,26 @@ def move_keys(source: RunningServer, target: RunningServer, keys: list[bytes]) -
 def drain_slot(slot: int, source: RunningServer, target: RunningServer) -> None:
     """Move keys until none of the slot is left on `source`."""
     while keys := keys_in(source, slot, _BATCH):
-        move_keys(source, target, keys)
+        try:
+            move_keys(source, target, keys)
+        except redis.ResponseError as error:
+            if "BUSYKEY" not in str(error):
+                raise
+            _move_one_by_one(source, target, keys)
 
 
-def close_slot(slot: int, target_id: str, first: RunningServer, others: list[RunningServer]) -> None:
-    """Give the slot to the target; `first` is the target itself, so that the slot never has no owner."""
-    for server in [first, *others]:
-        server.command("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+def _move_one_by_one(source: RunningServer, target: RunningServer, keys: list[bytes]) -> None:
+    # A source promoted since may still hold keys that its dead primary had moved; the target's are the newer ones.
+    for key in keys:
+        try:
+            move_keys(source, target, [key])
+        except redis.ResponseError as error:
+            if "BUSYKEY" not in str(error):
+                raise
+            source.command("UNLINK", key)
+
+
+def set_owner(slot: int, owner_id: str, servers: list[RunningServer]) -> None:
+    """Tell each of these servers who owns the slot; a new owner comes first, so that the slot never has none."""
+    for server in servers:
+        server.command("CLUSTER", "SETSLOT", slot, "NODE", owner_id)

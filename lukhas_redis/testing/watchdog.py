@@ -23,16 +23,21 @@ def main(parent: int) -> None:
     pids: set[int] = set()
     directories: set[str] = set()
     pending = b""
-    while os.getppid() == parent:
-        if not select.select([0], [], [], _POLL_SECONDS)[0]:
-            continue
-        chunk = os.read(0, 65536)
-        if not chunk:
-            break
+    while chunk := _next_chunk(parent):
         *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:
             _apply(os.fsdecode(line), pids, directories)
     _clean_up(pids, directories)
+
+
+def _next_chunk(parent: int) -> bytes:
+    """What the parent has written; empty when it is gone and everything it wrote has been read."""
+    while True:
+        gone = os.getppid() != parent  # asked first: what a parent wrote before its end is in the pipe by then
+        if select.select([0], [], [], 0 if gone else _POLL_SECONDS)[0]:
+            return os.read(0, 65536)
+        if gone:
+            return b""
 
 
 def _apply(line: str, pids: set[int], directories: set[str]) -> None:

@@ -17,7 +17,7 @@ from lukhas_redis.errors import LukhasRedisError
 from lukhas_redis.transport.aio_link import Link
 from lukhas_redis.transport.aio_links import NodeLinks
 from lukhas_redis.transport.conduct import conduct
-from lukhas_redis.transport.dialing import Plan
+from lukhas_redis.transport.dialing import Plan, closed_meanwhile
 from lukhas_redis.transport.readiness import readiness
 from lukhas_redis.transport.steps import Exchange, Node, Once, Outcome, Pause, Round, SetbackError, Step, Steps
 from lukhas_redis.transport.targets import plan_for
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class _State:
-    """What belongs to one event loop of one process."""
+    """What belongs to one event loop of one process, until the transport is closed there."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, plan: Plan, policy: Policy) -> None:
         self.loop = loop
@@ -40,6 +40,7 @@ class _State:
         self.world = World(policy, plan.routes(policy.check_interval_seconds), clock=loop.time)
         self.links: dict[Node, NodeLinks] = {}
         self.tasks: dict[Hashable, asyncio.Task[None]] = {}
+        self.closed = False
 
     def node_links(self, node: Node) -> NodeLinks:
         links = self.links.get(node)
@@ -54,6 +55,7 @@ class _State:
             self.links.pop(node).retire()
 
     def abort(self) -> None:
+        self.closed = True
         for links in self.links.values():
             links.abort()
         self.links.clear()
@@ -97,15 +99,11 @@ class AsyncTransport:
         return self._last.world.knowledge.server if self._last else None
 
     async def close(self) -> None:
-        """Close all connections of this process; the next call opens new ones."""
-        here, pid = asyncio.get_running_loop(), os.getpid()
-        states, self._last = [state for state in self._states.values() if state.pid == pid], None
-        for state in states:
-            del self._states[pid, id(state.loop)]
-            if state.loop is here:
-                state.abort()
-            elif not state.loop.is_closed():
-                state.loop.call_soon_threadsafe(state.abort)
+        """Close all connections of this event loop; calls that run meanwhile fail, the next one opens new ones."""
+        self._last = None
+        state = self._states.pop((os.getpid(), id(asyncio.get_running_loop())), None)
+        if state is not None:
+            state.abort()
         # The transports close their sockets on the loop's next turn.
         await asyncio.sleep(0)
 
@@ -158,6 +156,8 @@ class AsyncTransport:
         return await self._exchange(step, state)
 
     async def _exchange(self, exchange: Exchange, state: _State) -> Outcome:
+        if state.closed:
+            return closed_meanwhile()
         links = state.links.get(exchange.node) or state.node_links(exchange.node)
         if exchange.own_connection:
             return await self._alone(exchange, links, state)

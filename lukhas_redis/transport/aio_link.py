@@ -186,6 +186,9 @@ class Link(asyncio.Protocol):
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+        if self.on_room is not None:
+            # Whoever waited for room here must look elsewhere.
+            self._loop.call_soon(self.on_room)
         entries, self._entries = self._entries, deque()
         for entry in entries:
             if not entry.future.done():

@@ -71,17 +71,23 @@ class NodeLinks:
     async def share(self, deadline: float) -> Link | NotSent:
         """A shared connection, opened or waited for when there is none with room."""
         while True:
-            self._shared = [link for link in self._shared if not link.closed]
-            link = self._vacancy() if self._shared else await asyncio.shield(self._open_shared())
+            self._shared = [link for link in self._shared if not link.closed and (link.commands or link.alive())]
+            if not self._shared:
+                return await self._opened_by(deadline)
+            link = self._vacancy()
             if link is not None:
                 return link
             if not await self._queue(self._room, deadline):
                 return _FULL
 
+    async def _opened_by(self, deadline: float) -> Link | NotSent:
+        opening = self._open_shared()
+        # `wait` leaves the task alone: others may wait for the same connection.
+        await asyncio.wait([opening], timeout=max(0.0, deadline - self._loop.time()))
+        return opening.result() if opening.done() else NotSent(f"no connection to {self.node} in time")
+
     def _vacancy(self) -> Link | None:
         best = min(self._shared, key=lambda link: link.commands)
-        if not best.commands and not best.alive():
-            return None
         return best if best.commands < BATCH_COMMANDS and best.size < BATCH_BYTES else None
 
     def _open_shared(self) -> asyncio.Task[Link | NotSent]:
@@ -91,7 +97,7 @@ class NodeLinks:
         return self._opening
 
     async def _add_shared(self) -> Link | NotSent:
-        link = await self._dial()
+        link = await self._dial(self._loop.time() + self._plan.connect_seconds + self._plan.reply_seconds)
         if isinstance(link, Link):
             link.on_room = self._admit
             self._shared.append(link)
@@ -121,7 +127,7 @@ class NodeLinks:
             if link is None and len(self._lent) + self._dialing < self._most_lent:
                 self._dialing += 1
                 try:
-                    opened = await self._dial()
+                    opened = await self._dial(deadline)
                 finally:
                     self._dialing -= 1
                 if isinstance(opened, NotSent):
@@ -176,31 +182,34 @@ class NodeLinks:
         finally:
             timer.cancel()
 
-    async def _dial(self) -> Link | NotSent:
+    async def _dial(self, deadline: float) -> Link | NotSent:
         connection = self._made()
         try:
-            await connection.connect()
-            if await connection.can_read():
-                raise redis.ConnectionError("the server sent something unasked")
+            async with asyncio.timeout_at(min(deadline, self._loop.time() + self._plan.connect_seconds)):
+                await connection.connect()
+                if await connection.can_read():
+                    raise redis.ConnectionError("the server sent something unasked")
         except (redis.RedisError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             await connection.disconnect(nowait=True)
             return unconnected(self.node, error)
         except asyncio.CancelledError:
             await connection.disconnect(nowait=True)
             raise
-        link = Link(connection, self._loop, connection.socket_timeout or 5.0)
-        return await self._welcome(link) if self.node.role == "data" else link
+        link = Link(connection, self._loop, self._plan.reply_seconds)
+        if self.node.role != "data":
+            return link
+        return await self._welcome(link, deadline)
 
     def _made(self) -> Any:
         kind: Any = SSLConnection if self._plan.secure(self.node) else Connection
         if self.node.path:
             kind = UnixDomainSocketConnection
-        return kind(retry=Retry(NoBackoff(), 0), **self._plan.arguments(self.node))
+        return kind(retry=Retry(NoBackoff(), 0), **self._plan.arguments(self.node, self._plan.connect_seconds))
 
-    async def _welcome(self, link: Link) -> Link | NotSent:
+    async def _welcome(self, link: Link, deadline: float) -> Link | NotSent:
         """Check the server on this very connection before anything else is sent on it."""
         self._world.knowledge.forget(self.node)
-        steps = inspect(self.node, self._world, self._loop.time() + self._world.policy.call_timeout_seconds)
+        steps = inspect(self.node, self._world, deadline)
         try:
             step = next(steps)
             while isinstance(step, Exchange):
@@ -208,7 +217,10 @@ class NodeLinks:
                 outcome = await link.submit(pack(commands), len(commands), self._loop.time(), step.deadline)
                 step = steps.send(outcome)
         except StopIteration:
-            return link
+            if not self._retired:
+                return link
+            link.abort("the server is no longer used")
+            return NotSent(f"{self.node} is no longer used")
         except (LukhasRedisError, SetbackError) as error:
             link.abort("the server does not suit")
             return NotSent(str(error), error=error if isinstance(error, LukhasRedisError) else None)

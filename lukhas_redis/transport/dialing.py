@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 
+from lukhas_redis.errors import Unavailable
 from lukhas_redis.transport.outcome import server_message
 from lukhas_redis.transport.routes import ClusterRoutes, Routes, SentinelRoutes, SingleRoute
 from lukhas_redis.transport.steps import Node, NotSent
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from lukhas_redis.settings import Settings
 
 LIBRARY_NAME = "lukhas-redis"
+# Of a client that is given without a timeout of its own.
+DEFAULT_REPLY_SECONDS = 5.0
 # What redis-py's clients and pools put among the options of their connections for their own use, and what we set.
 _NOT_OURS = frozenset(
     {
@@ -65,11 +68,25 @@ class Plan:
         """Whether connections to a node are encrypted."""
         return not node.path and (self.sentinel_tls if node.role == "sentinel" else self.tls)
 
-    def arguments(self, node: Node) -> dict[str, Any]:
-        """The arguments of a redis-py connection to a node; `retry` is left to the shell, its class differs."""
+    @property
+    def reply_seconds(self) -> float:
+        """Longest wait for one reply."""
+        return float(self.options.get("socket_timeout") or DEFAULT_REPLY_SECONDS)
+
+    @property
+    def connect_seconds(self) -> float:
+        """Deadline of opening a connection."""
+        return float(self.options.get("socket_connect_timeout") or self.reply_seconds)
+
+    def arguments(self, node: Node, seconds: float) -> dict[str, Any]:
+        """The arguments of a redis-py connection to a node, opened within about `seconds`.
+
+        `retry` is left to the shell, as its class differs.
+        """
+        times = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
         place: dict[str, Any] = {"path": node.path} if node.path else {"host": node.host, "port": node.port}
         options = self.sentinel_options if node.role == "sentinel" else self.options
-        return {**options, **place, "protocol": 2, "driver_info": _driver()}
+        return {**options, **times, **place, "protocol": 2, "driver_info": _driver()}
 
 
 def own_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,3 +123,9 @@ def unconnected(node: Node, error: Exception) -> NotSent:
     """The outcome of a connection that could not be opened: nothing was sent."""
     said = server_message(error) if isinstance(error, RedisError) else ""
     return NotSent(f"cannot connect to {node}: {str(error) or type(error).__name__}", said)
+
+
+def closed_meanwhile() -> NotSent:
+    """The outcome of an exchange after `close()`: nothing was sent, and trying again would undo the close."""
+    reason = "the transport was closed"
+    return NotSent(reason, error=Unavailable(f"not applied: {reason}", reason=reason))

@@ -2,7 +2,8 @@
 
 What belongs here: one table from the first word of a server's message to a verdict, and the errors made of it.
 What does not: what is done about a verdict (`engine`).
-Invariant: a verdict other than UNKNOWN is given only where the server surely applied nothing of the script.
+Invariant: every verdict but DENIED and FAULT means that nothing was applied; those two may come from the middle of a
+script (a right that one of its commands lacks, a mistake of ours), which is why neither is retried.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Verdict(enum.Enum):
     MOVED = "not applied; the slot lives elsewhere now"
     ASK = "not applied; this key is already on the slot's next node"
     LOAD = "not applied; the server does not know the script"
-    DENIED = "not applied; the credentials or their rights do not suffice"
+    DENIED = "the credentials or their rights do not suffice"
     FULL = "not applied; the server is at maxmemory"
     TYPE = "not applied; a key holds another type"
     FAULT = "a mistake in a script, or a command this server does not know"
@@ -99,7 +100,7 @@ def script_of(request: Request) -> Script | None:
 def final_error(verdict: Verdict, message: str, request: Request, where: str) -> LukhasRedisError | None:
     """The error that ends a call at once, or None when a retry may help."""
     if verdict is Verdict.DENIED:
-        return access_denied(message, where)
+        return access_denied(f"{message}{_at(_place(message, request))}", where)
     if verdict is Verdict.FULL:
         return OutOfMemory(
             f"{where} is at maxmemory and refuses writes; nothing was changed. Drop or sweep contexts, or raise "
@@ -117,8 +118,15 @@ def access_denied(message: str, where: str) -> AccessDenied:
 
 
 def _fault(message: str, request: Request, where: str) -> LukhasRedisError:
-    script = script_of(request)
-    place = script.locate(message) if script else None
+    script, place = script_of(request), _place(message, request)
     what = f"script {script.name}" if script else "a command"
-    at = f" at lua/{place}" if place else ""
-    return LukhasRedisError(f"{what} failed{at} on {where}: {message}", server=where, place=place)
+    return LukhasRedisError(f"{what} failed{_at(place)} on {where}: {message}", server=where, place=place)
+
+
+def _place(message: str, request: Request) -> str | None:
+    script = script_of(request)
+    return script.locate(message) if script else None
+
+
+def _at(place: str | None) -> str:
+    return f" at lua/{place}" if place else ""

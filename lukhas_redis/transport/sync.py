@@ -17,7 +17,7 @@ from lukhas_redis.calls import Op
 from lukhas_redis.errors import LukhasRedisError
 from lukhas_redis.transport.batching import batches
 from lukhas_redis.transport.conduct import conduct
-from lukhas_redis.transport.dialing import Plan
+from lukhas_redis.transport.dialing import Plan, closed_meanwhile
 from lukhas_redis.transport.inspection import inspect
 from lukhas_redis.transport.readiness import readiness
 from lukhas_redis.transport.steps import Exchange, Node, NotSent, Once, Outcome, Pause, Round, SetbackError, Step, Steps
@@ -33,12 +33,13 @@ T = TypeVar("T")
 
 
 class _State:
-    """What belongs to one process."""
+    """What belongs to one process, until the transport is closed there."""
 
     def __init__(self, plan: Plan, policy: Policy) -> None:
         self.world = World(policy, plan.routes(policy.check_interval_seconds))
         self.links: dict[Node, NodeLinks] = {}
         self.locks: dict[Hashable, threading.Lock] = {}
+        self.closed = False
 
 
 class SyncTransport:
@@ -78,10 +79,12 @@ class SyncTransport:
         return self._state().world.knowledge.server
 
     def close(self) -> None:
-        """Close all connections of this process; the next call opens new ones."""
+        """Close all connections of this process; calls that run meanwhile fail, the next one opens new ones."""
         state = self._states.pop(os.getpid(), None)
-        for links in list(state.links.values()) if state else ():
-            links.retire()
+        if state is not None:
+            state.closed = True
+            for links in list(state.links.values()):
+                links.retire()
 
     def __enter__(self) -> Self:
         return self
@@ -148,6 +151,8 @@ class SyncTransport:
         return outcomes
 
     def _send(self, node: Node, pieces: list[bytes], count: int, deadline: float, state: _State) -> Outcome:
+        if state.closed:
+            return closed_meanwhile()
         links = state.links.get(node)
         if links is None:
             links = state.links.setdefault(node, NodeLinks(node, self._plan))
@@ -167,7 +172,7 @@ class SyncTransport:
         link: Link | NotSent | None = None
         suits = False
         try:
-            link = links.dial()
+            link = links.dial(deadline)
             if isinstance(link, Link) and links.node.role == "data":
                 _inspect(link, links.node, state.world, deadline)
             suits = isinstance(link, Link)

@@ -33,7 +33,7 @@ class Link:
     def __init__(self, connection: Any, timeout: float) -> None:
         self._connection = connection
         self._socket = connected_socket(connection)
-        self._timeout = timeout
+        self._timeout = self._longest = timeout
         self._socket.settimeout(timeout)
         self._replies = Replies()
         # Whether the server has closed it while it was idle.
@@ -41,6 +41,7 @@ class Link:
 
     def exchange(self, pieces: list[bytes], count: int, seconds: float) -> Outcome:
         """Send `pieces` and collect `count` replies within `seconds`."""
+        seconds = min(seconds, self._longest)
         if abs(seconds - self._timeout) > _SLACK_SECONDS:
             self._timeout = max(seconds, 0.001)
             self._socket.settimeout(self._timeout)
@@ -128,20 +129,20 @@ class NodeLinks:
             finally:
                 self._waiting -= 1
 
-    def dial(self) -> Link | NotSent:
+    def dial(self, until: float) -> Link | NotSent:
         """Open a connection; `reserve` gave the right to, and `forfeit` must follow when none was opened."""
-        connection = self._made()
+        connection = self._made(max(0.001, min(self._plan.connect_seconds, until - monotonic())))
         try:
             connection.connect()
-            return Link(connection, connection.socket_timeout or 5.0)
+            return Link(connection, self._plan.reply_seconds)
         except (redis.RedisError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             return unconnected(self.node, error)
 
-    def _made(self) -> Any:
+    def _made(self, seconds: float) -> Any:
         kind: Any = SSLConnection if self._plan.secure(self.node) else Connection
         if self.node.path:
             kind = UnixDomainSocketConnection
-        return kind(retry=Retry(NoBackoff(), 0), **self._plan.arguments(self.node))
+        return kind(retry=Retry(NoBackoff(), 0), **self._plan.arguments(self.node, seconds))
 
     def give_back(self, link: Link) -> None:
         """Return a connection that owes no reply."""

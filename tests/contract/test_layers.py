@@ -22,6 +22,7 @@ LAYERS = (
     {"codec", "scripts", "calls", "functions", "build"},
     {"ops"},
     {"transport", "metrics", "telemetry"},
+    {"shell"},
     {"store", "aio"},
     {"bus", "router", "context"},
     {"http", "cli", "compat", "__main__"},

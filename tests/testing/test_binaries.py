@@ -1,4 +1,4 @@
-"""Finding server programs. (What they do once started: `test_servers`.)"""
+"""Finding server programs; what they do once started is for `test_servers`."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import redis
 from redis.sentinel import Sentinel
@@ -16,7 +18,7 @@ def test_sentinels_lead_clients_to_the_primary(sentinels: SentinelGroup) -> None
     """redis-py's Sentinel client, given the addresses of the URL, finds the server that the group calls primary."""
     hosts, _, name = sentinels.url.removeprefix("redis+sentinel://").partition("/")
     addresses = [(host, int(port)) for host, port in (pair.split(":") for pair in hosts.split(","))]
-    client = Sentinel(addresses)
+    client: Any = Sentinel(addresses)  # type: ignore[no-untyped-call]
     primary = sentinels.primary()
     assert client.discover_master(name) == (primary.host, primary.port)
     assert len(sentinels.replicas()) == 2
@@ -32,9 +34,8 @@ def test_sentinels_promote_a_replica_and_take_the_old_primary_back(sentinels: Se
     new = sentinels.wait_failover(old)
     assert new is not old
     assert new.admin.get(tenant) == b"v"
-    assert sentinels.disturbed
+    assert not old.alive
     sentinels.heal()
-    assert not sentinels.disturbed
     assert (sentinels.primary(), old.info("replication")["role"]) == (new, "slave")
 
 

@@ -185,7 +185,7 @@ def test_fuzzed_bytes_are_data_or_our_error(raw: bytes) -> None:
     serialize(data)
 
 
-@examples(300, 20_000)
+@examples(300, 5_000)
 @given(contexts, st.integers(0, 10_000), st.integers(0, 255))
 def test_one_changed_byte_is_data_or_our_error(data: dict[Any, Any], at: int, byte: int) -> None:
     """A serialized context with one byte changed raises nothing but our errors (no checksum is looked at here)."""

@@ -19,7 +19,6 @@ from lukhas_redis.transport.steps import (
     Lost,
     Node,
     NotSent,
-    Once,
     Outcome,
     Pause,
     Round,

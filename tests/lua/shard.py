@@ -1,0 +1,191 @@
+"""One shard of one tenant, driven by its scripts alone: keys from the header's patterns, arguments by name.
+
+What belongs here: calling a script with plausible defaults, and looking at what it left behind. What does not: the
+operations of the package (`lukhas_redis.ops`): these tests hold the scripts to their headers without them.
+Invariant: what a test does not name has the header's default, or the one in `PLAUSIBLE`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import redis
+
+from lukhas_redis.calls import Refused
+from lukhas_redis.keys import KeySpace, ShardKeys
+from lukhas_redis.scripts import Arg, KeyRow, Script, load
+from lukhas_redis.testing import Dump, dump
+
+HOUR = 3_600_000
+MARKER = "5eed"
+
+PLAUSIBLE: Mapping[str, Arg] = {
+    "marker": MARKER,
+    "shards": 1,
+    "mode": "live",
+    "max_entries": 5000,
+    "max_bytes": 0,
+    "max_type": 0,
+    "policy": "reject",
+    "rate": 0,
+    "sid": "session-1",
+    "type": "conversation",
+    "ttl_ms": HOUR,
+    "if_version": -1,
+    "level": 1,
+    "checksum": "c" * 64,
+    "digest": "d" * 32,
+    "nonce": "abcdef0123456789",
+    "staged": 0,
+    "payload": b"stored bytes",
+    "inline": 32_768,
+    "source": "claude",
+    "destination": "gpt",
+    "pinned": 1,
+    "name": "flag.colour",
+    "token": "none",
+    "request": "digest-of-arguments",
+}
+
+
+def context_id(number: int) -> str:
+    """An id for the context a test calls `number`."""
+    return f"{number:08x}-0000-4000-8000-000000000000"
+
+
+def refusal(error: redis.ResponseError) -> Refused | None:
+    """The refusal a server error stands for, or None when the script failed in a way no header names."""
+    text = str(error).partition(" script: ")[0]
+    word, *facts = text.split(" ")
+    if not re.fullmatch(r"LK[A-Z]+", word):
+        return None
+    return Refused(word, {name: value for name, _, value in (fact.partition("=") for fact in facts)})
+
+
+@dataclass
+class Shard:
+    """One shard, opened under `MARKER`; `client` never decodes."""
+
+    client: redis.Redis
+    tenant: str
+    keys: ShardKeys = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.keys = KeySpace("lukhas", self.tenant).root
+
+    # -- calling
+
+    def words(
+        self, script: Script, args: Mapping[str, Arg], *, keys: Mapping[str, str], more: Sequence[str] = ()
+    ) -> tuple[Arg, ...]:
+        """What EVALSHA takes; `more` are contexts for the header's trailing lists."""
+        known = self.arguments(script, args)
+        names = {row.name: keys.get(row.name) or self.key(row, known) for row in script.keys if not row.many}
+        trailing = next((row for row in script.keys if row.many), None)
+        parts = ("ctx", "body") if trailing is not None and trailing.name == "pair" else ("ctx", "body", "hops", "log")
+        more_keys = [getattr(self.keys, part)(one) for one in more for part in parts]
+        wanted = {row.name: known[row.name] for row in script.args if not row.many}
+        return script.pack(names, wanted, more_keys, more)
+
+    def arguments(self, script: Script, args: Mapping[str, Arg]) -> dict[str, Arg]:
+        """All arguments of a script: those given, else plausible ones, else the header's defaults."""
+        defaults = {row.name: row.default for row in script.args if row.default is not None}
+        known = {**defaults, **PLAUSIBLE, **args}
+        payload = known["payload"]
+        known.setdefault("bytes", len(payload) if isinstance(payload, bytes) else 0)
+        known.setdefault("raw_bytes", known["bytes"])
+        return known
+
+    def key(self, row: KeyRow, args: Mapping[str, Arg]) -> str:
+        """The key a header's row stands for, with these arguments."""
+        parts = {
+            "id": str(args.get("id", "")),
+            "session": quote(str(args["sid"]), safe=""),
+            "request_id": str(args.get("request_id", "")),
+            "token": str(args["token"]),
+        }
+        name = row.pattern.split("}:", 1)[1]
+        return self.keys.base + re.sub(r"<(\w+)>", lambda found: parts[found[1]], name)
+
+    def call(
+        self, name: str, /, *, keys: Mapping[str, str] | None = None, more: Sequence[str] = (), **args: Arg
+    ) -> Any:
+        """Run `lua/<name>.lua` and return its answer.
+
+        Raises:
+            Refused: The script refused.
+            redis.ResponseError: It failed otherwise.
+        """
+        script = load(name)
+        return self.send(script, self.words(script, args, keys=keys or {}, more=more))
+
+    def send(self, script: Script, words: Sequence[Arg]) -> Any:
+        """Run a script with these words; it is loaded when the server does not know it."""
+        try:
+            try:
+                return self.client.execute_command("EVALSHA", script.sha, *words)  # type: ignore[no-untyped-call]
+            except redis.exceptions.NoScriptError:
+                self.client.script_load(script.text)
+                return self.client.execute_command("EVALSHA", script.sha, *words)  # type: ignore[no-untyped-call]
+        except redis.ResponseError as error:
+            raise refusal(error) or error from None
+
+    def open(self, mode: str = "live") -> None:
+        """Give the shard its record."""
+        self.call("open", mode=mode)
+
+    def preserve(self, number: int, **args: Any) -> list[bytes]:
+        """Store context `number`; the answer's words."""
+        return list(self.call("preserve", id=context_id(number), **args))
+
+    # -- looking
+
+    def dump(self) -> Dump:
+        """Everything under the shard's keys."""
+        return dump(self.client, prefix=self.keys.base)
+
+    def now_ms(self) -> int:
+        """The server's clock."""
+        seconds, micros = self.client.time()  # type: ignore[misc]
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def usage(self) -> dict[str, int]:
+        """The totals of record."""
+        return {name.decode(): int(value) for name, value in self._hash(self.keys.usage).items()}
+
+    def fields(self, number: int) -> dict[str, str]:
+        """The metadata of context `number`."""
+        found = self._hash(self.keys.ctx(context_id(number)))
+        return {name.decode(): value.decode() for name, value in found.items()}
+
+    def events(self) -> list[tuple[str, str, str]]:
+        """Lifecycle events, oldest first: event, id, version."""
+        entries: Any = self.client.xrange(self.keys.events)
+        return [(f[b"event"].decode(), f[b"id"].decode(), f[b"version"].decode()) for _, f in entries]
+
+    def scores(self, key: str) -> dict[str, float]:
+        """A sorted set."""
+        found: Any = self.client.zrange(key, 0, -1, withscores=True)
+        return {member.decode(): float(score) for member, score in found}
+
+    def deadlines(self, number: int) -> dict[str, int]:
+        """The absolute deadline (ms) of each key of a context; -2 where there is none."""
+        one = context_id(number)
+        return {
+            part: int(self.client.pexpiretime(getattr(self.keys, part)(one)))  # type: ignore[arg-type]
+            for part in ("ctx", "body", "hops", "log")
+        }
+
+    def expire(self, number: int) -> None:
+        """Make context `number` as native expiry leaves it: keys gone, accounts not yet, one second past its deadline."""
+        one = context_id(number)
+        self.client.unlink(*(getattr(self.keys, part)(one) for part in ("ctx", "body", "hops", "log")))
+        self.client.zadd(self.keys.index, {one: self.now_ms() - 1000})
+
+    def _hash(self, key: str) -> dict[bytes, bytes]:
+        found: Any = self.client.hgetall(key)
+        return dict(found)

@@ -1,0 +1,98 @@
+"""Random calls of every script against damaged and undamaged data: what is refused changed nothing.
+
+What belongs here: the promise that holds whatever is called with whatever. What does not: what a script does when it
+succeeds. Invariant: the whole shard is compared, before and after: type, content, order, deadline, stream ids, groups.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from random import SystemRandom
+
+import pytest
+import redis
+
+from lukhas_redis.calls import Refused
+from lukhas_redis.testing import Dump, difference
+from tests.fix_hypothesis import NIGHTLY
+from tests.lua.mischief import Attempt, Mischief
+from tests.lua.shard import Shard
+
+EPISODE = 10
+CALLS = 20_000 if NIGHTLY else 2_000
+SEED = int(os.environ.get("LUKHAS_FUZZ_SEED") or SystemRandom().randrange(10**9))
+OUTSIDE_MODES = {"open", "set_flag"}
+NOTHING_DONE = {b"PURGE", b"VICTIMS", b"SESSION", b"LIVE"}
+# What a server says of its own to a script that found another type, or a stream that is at its end.
+SERVER_REFUSALS = ("WRONGTYPE ", "The stream has exhausted the last possible ID")
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("lua-fuzz")
+def test_what_is_refused_or_a_dry_run_changes_nothing(shard: Shard) -> None:
+    """No refusal, no error, no dry run and no request to call again changes a single key, whatever was there before."""
+    mischief = Mischief(shard, SEED)
+    outcomes: Counter[str] = Counter()
+    for number in range(CALLS):
+        if number % EPISODE == 0:
+            mischief.episode()
+        if mischief.random.random() < 0.4:
+            mischief.damage()
+        attempt = mischief.attempt()
+        mode = _mode(shard, attempt)
+        before = shard.dump()
+        outcome, may_change = _run(shard, attempt, mode=mode)
+        outcomes[f"{attempt.script.name} {outcome}"] += 1
+        if may_change:
+            continue
+        lines = _changed(shard, before)
+        assert not lines, f"LUKHAS_FUZZ_SEED={SEED}, call {number}: {outcome}\n{attempt}\n" + "\n".join(lines)
+    _reached_everything(outcomes)
+
+
+def _mode(shard: Shard, attempt: Attempt) -> str:
+    if shard.client.type(shard.keys.flags) != b"hash":
+        return str(attempt.args["mode"])
+    found = shard.client.hget(shard.keys.flags, "mode")
+    return found.decode("latin-1") if isinstance(found, bytes) else str(attempt.args["mode"])
+
+
+def _run(shard: Shard, attempt: Attempt, *, mode: str) -> tuple[str, bool]:
+    """What came of the call, and whether it may have changed something."""
+    script = attempt.script
+    try:
+        reply = shard.send(script, attempt.words)
+    except Refused as refused:
+        assert refused.word in script.errors, f"{refused} is not in the header\n{attempt}"
+        return refused.word, False
+    except redis.ResponseError as error:
+        assert str(error).startswith(SERVER_REFUSALS), f"LUKHAS_FUZZ_SEED={SEED}: {error}\n{attempt}"
+        return str(error).split()[0], False
+    word = reply[0] if reply else None
+    name = word.decode("latin-1") if word in {*NOTHING_DONE, b"OK", b"AGAIN"} else "answer"
+    return name, not (word in NOTHING_DONE or script.reads_only or _must_be_dry(attempt, mode))
+
+
+def _must_be_dry(attempt: Attempt, mode: str) -> bool:
+    own = "dry" in attempt.script.arg_names and str(attempt.args["dry"]) == "1"
+    return own or (mode == "dry_run" and attempt.script.name not in OUTSIDE_MODES)
+
+
+def _changed(shard: Shard, before: Dump) -> list[str]:
+    after, now = shard.dump(), shard.now_ms()
+    was, is_now = (
+        {key: one for key, one in found.items() if one.deadline_ms is None or one.deadline_ms > now}
+        for found in (before, after)
+    )
+    return difference(was, is_now)
+
+
+def _reached_everything(outcomes: Counter[str]) -> None:
+    """A fuzz that only ever meets refusals proves little: every script succeeded and every kind of answer was seen."""
+    from lukhas_redis.scripts import script_names
+
+    good = {pair.split()[0] for pair in outcomes if pair.split()[1] in ("OK", "answer")}
+    assert good == set(script_names()), outcomes
+    words = {pair.split()[1] for pair in outcomes}
+    assert {"PURGE", "VICTIMS", "SESSION", "LIVE", "WRONGTYPE", "LKCONFLICT", "LKSTAGE", "LKFULL", "LKREUSED"} <= words
