@@ -29,6 +29,7 @@
 --- @include "includes/tenant"
 --- @include "includes/keeping"
 --- @include "includes/present"
+--- @include "includes/stored"
 --- @include "includes/purge"
 local ctx, body, hops, log, index, order, sizes, usage_key, tombs, events, flags, shard, req = unpack(KEYS)
 local request_id, request, durable, retention_ms, dry, mode, shards, marker, window, grace_ms, max_tombs, id, if_version = unpack(ARGV)
@@ -46,9 +47,10 @@ if if_version >= 0 and if_version ~= version then refuse('CONFLICT', 'actual=' .
 redis.call('STRLEN', body)
 redis.call('LLEN', hops)
 redis.call('LLEN', log)
+redis.call('ZCARD', index)
 redis.call('ZCARD', order)
 local usage = usage_check(usage_key, 'dropped')
-local purge = purge_plan(usage, bury_check(tombs, now, keep.grace_ms, keep.max_tombs, 1))
+local purge = purge_plan(usage, bury_check(tombs, now, keep.grace_ms, keep.max_tombs))
 purge_add(purge, id, redis.call('HGET', sizes, id), 'dropped', now)
 local answer = {'OK', tenant.dry and '1' or '0', id, fmt(version)}
 if tenant.dry then return answer end

@@ -28,6 +28,7 @@
 --- @include "includes/tenant"
 --- @include "includes/keeping"
 --- @include "includes/present"
+--- @include "includes/stored"
 --- @include "includes/deadline"
 --- @include "includes/emit"
 local ctx, body, hops, log, index, tombs, session, events, flags, shard, req = unpack(KEYS)
@@ -42,7 +43,7 @@ if earlier then return earlier end
 local tenant = tenant_check(flags, shard, dry, mode, shards, marker, false)
 local now = now_ms()
 local found = present(keys, id, now, marker, 'session', 'expires_ms')
-if found[2] ~= sid then return {'SESSION', found[2]} end
+if found[2] ~= sid then return {'SESSION', found[2] or refuse('CORRUPT', 'key=ctx')} end
 redis.call('ZSCORE', index, id)
 local plan, old = deadline_check(keys, now), stored('ctx', found[3])
 local deadline = math.max(old, now + ttl_ms)

@@ -37,6 +37,7 @@
 --- @include "includes/tenant"
 --- @include "includes/keeping"
 --- @include "includes/present"
+--- @include "includes/stored"
 --- @include "includes/usage"
 --- @include "includes/deadline"
 --- @include "includes/emit"
@@ -63,7 +64,7 @@ if found[2] and found[2] ~= source then refuse('OWNER', 'owner=' .. (string.matc
 redis.call('LLEN', hops)
 local usage, moved = usage_check(usage_key, 'handed_off'), nil
 if ttl_ms > 0 then
-  if found[5] ~= sid then return {'SESSION', found[5]} end
+  if found[5] ~= sid then return {'SESSION', found[5] or refuse('CORRUPT', 'key=ctx')} end
   deadline, moved = now + ttl_ms, deadline_check(keys, now)
   redis.call('ZSCORE', index, id)
 end

@@ -10,7 +10,7 @@
 --- @include "includes/whole"
 --- @include "includes/now_ms"
 --- @include "includes/fmt"
-local members = KEYS[1]
+local members = unpack(KEYS)
 local after, after_ms, count = unpack(ARGV)
 after_ms, count = whole('after_ms', after_ms, 0, 1e15), whole('count', count, 1, 1000)
 local rank = after ~= '' and redis.call('ZRANK', members, after)

@@ -15,7 +15,7 @@
 local flags, shard = unpack(KEYS)
 local shards, marker, mode = unpack(ARGV)
 distinct(KEYS)
-whole('shards', shards, 1, 1024)
+shards = fmt(whole('shards', shards, 1, 1024))
 matching('marker', marker, '^%x+$')
 matching('mode', mode, '^[a-z_]+$')
 redis.call('HLEN', flags)

@@ -24,6 +24,7 @@
 --- @include "includes/tenant"
 --- @include "includes/keeping"
 --- @include "includes/present"
+--- @include "includes/stored"
 --- @include "includes/emit"
 local ctx, index, order, tombs, events, flags, shard, req = unpack(KEYS)
 local request_id, request, durable, retention_ms, dry, mode, shards, marker, window, grace_ms, max_tombs, id, pinned = unpack(ARGV)

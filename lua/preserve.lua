@@ -44,6 +44,7 @@
 --        LKSESSION          the context belongs to another session
 -- EMITS  context.preserve context.expire context.evict context.lose
 --- @include "includes/distinct"
+--- @include "includes/matching"
 --- @include "includes/now_ms"
 --- @include "includes/request"
 --- @include "includes/tenant"
@@ -64,8 +65,12 @@ local keys = {ctx = ctx, body = body, hops = hops, log = log, index = index, ord
 distinct(KEYS)
 matching('id', id, '^[0-9a-f-]+$')
 matching('type', type, '^[%w_.-]+$')
-ttl_ms, if_version, bytes = whole('ttl_ms', ttl_ms, 1, 31536000000), whole('if_version', if_version, -1, 1e15), whole('bytes', bytes, 0, 1e10)
+matching('staged', staged, '^[012]$')
+ttl_ms, if_version, bytes = whole('ttl_ms', ttl_ms, 1, 31536000000), whole('if_version', if_version, -1, 1e15), whole('bytes', bytes, 1, 1e10)
 raw_bytes, level, retention_ms = whole('raw_bytes', raw_bytes, 0, 1e10), whole('level', level, 0, 99), whole('retention_ms', retention_ms, 1, 1e10)
+if staged == '0' and #payload ~= bytes then refuse('ARGUMENT', 'name=bytes') end
+local declared = {unpack(ARGV, 30)}
+if #declared > 100 or #KEYS ~= 15 + 4 * #declared then refuse('ARGUMENT', 'name=victim') end
 local keep = keeping_of(window, grace_ms, max_tombs)
 
 local earlier = request_check(req, request_id, request, durable)
@@ -75,19 +80,20 @@ if staged == '2' and not tenant.dry then return {'LIVE'} end
 local limits = limits_of(tenant, max_entries, max_bytes, max_type, policy, rate)
 local now = now_ms()
 local old = incarnation_check(keys, now)
+redis.call('ZCARD', order)
 if if_version >= 0 and if_version ~= old.version then refuse('CONFLICT', 'actual=' .. fmt(old.version)) end
 if old.live and old.session ~= sid then refuse('SESSION') end
 if staged == '1' and not tenant.dry then stage_check(stage, bytes, payload) end
 
 local share = 'entries:' .. type
 local usage = usage_check(usage_key, 'preserved', 'rate_at', 'rate_left', share)
-local purge = purge_plan(usage, bury_check(tombs, now, keep.grace_ms, keep.max_tombs, 8))
+local purge = purge_plan(usage, bury_check(tombs, now, keep.grace_ms, keep.max_tombs))
 local purged = purge_expired(purge, keys, now, 8)
 local size = redis.call('HGET', sizes, id)
 if old.live then
   if size then account_remove(usage, size) end
 elseif size then
-  local deadline = tonumber(redis.call('ZSCORE', index, id) or 0)
+  local deadline = tonumber(redis.call('ZSCORE', index, id) or now)
   purge_add(purge, id, size, deadline < now and 'expired' or 'lost', deadline)
 end
 local was_bytes, was_type = account_split(old.live and size)
@@ -100,7 +106,6 @@ if over and redis.call('ZCOUNT', index, '-inf', '(' .. now) > purged then
   expired_beyond(keys, usage, now, purged)
   over = capacity_over(usage, limits, new, type)
 end
-local declared = {unpack(ARGV, 30)}
 if over then
   purge.is[id] = true
   victims, enough = capacity_victims(keys, limits, over, purge.is)

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- recount: make the totals what the accounts of single contexts add up to; refuses above 20,000 contexts.
+-- Totals that hold no number are taken away: they count from 0 again.
 --
 -- KEYS   sizes      hash    lukhas:{t}:sizes
 --        usage      hash    lukhas:{t}:usage
@@ -9,7 +10,7 @@
 -- FCALL  sizes
 --- @include "includes/account"
 local sizes, usage_key = unpack(KEYS)
-local dry = ARGV[1]
+local dry = unpack(ARGV)
 if redis.call('HLEN', sizes) > 20000 then refuse('LARGE') end
 local count = {bytes = 0, entries = 0}
 for _, size in ipairs(redis.call('HVALS', sizes)) do
@@ -17,16 +18,19 @@ for _, size in ipairs(redis.call('HVALS', sizes)) do
   local share = 'entries:' .. (type or 'unknown')
   count.bytes, count.entries, count[share] = count.bytes + bytes, count.entries + 1, (count[share] or 0) + 1
 end
-local had = redis.call('HMGET', usage_key, 'bytes', 'entries')
-local answer = {fmt(stored('usage', had[1]) - count.bytes), fmt(stored('usage', had[2]) - count.entries)}
-if dry == '1' then return answer end
-local words, shares = {}, {}
-for _, name in ipairs(redis.call('HKEYS', usage_key)) do
-  if string.match(name, '^entries:') and not count[name] then shares[#shares + 1] = name end
+local had, words, gone = redis.call('HGETALL', usage_key), {}, {}
+local was = {bytes = 0, entries = 0}
+for i = 1, #had, 2 do
+  local name, number = had[i], tonumber(had[i + 1])
+  local ours = number and number % 1 == 0 and math.abs(number) <= 9e15
+  was[name] = ours and number or 0
+  if not count[name] and #gone < 5000 and (not ours or string.match(name, '^entries:')) then gone[#gone + 1] = name end
 end
+local answer = {fmt(was.bytes - count.bytes), fmt(was.entries - count.entries)}
+if dry == '1' then return answer end
 for name, value in pairs(count) do words[#words + 1], words[#words + 2] = name, fmt(value) end
 
 -- writes
 redis.call('HSET', usage_key, unpack(words))
-if #shares > 0 then redis.call('HDEL', usage_key, unpack(shares)) end
+if #gone > 0 then redis.call('HDEL', usage_key, unpack(gone)) end
 return answer

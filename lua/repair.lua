@@ -25,11 +25,13 @@ local index, order, sizes, usage_key, tombs, events, flags, shard = unpack(KEYS)
 local dry, mode, shards, marker, window, grace_ms, max_tombs = unpack(ARGV)
 local keys = {index = index, order = order, sizes = sizes, events = events}
 distinct(KEYS)
+if #ARGV > 107 or #KEYS ~= 8 + 2 * (#ARGV - 7) then refuse('ARGUMENT', 'name=id') end
 local keep = keeping_of(window, grace_ms, max_tombs)
 local tenant = tenant_check(flags, shard, dry, mode, shards, marker, true)
 local now = now_ms()
+redis.call('ZCARD', order)
 local usage = usage_check(usage_key, 'lost')
-local purge = purge_plan(usage, bury_check(tombs, now, keep.grace_ms, keep.max_tombs, 100))
+local purge = purge_plan(usage, bury_check(tombs, now, keep.grace_ms, keep.max_tombs))
 local answer, sound, lost = {'OK', tenant.dry and '1' or '0'}, {}, {}
 for i = 8, #ARGV do
   local id, ctx, body = ARGV[i], KEYS[2 * i - 7], KEYS[2 * i - 6]

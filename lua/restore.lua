@@ -12,6 +12,7 @@
 -- OK     version nonce seq session type owner created_ms updated_ms expires_ms ttl_ms accessed_ms hops pinned
 --        raw_bytes stored_bytes level checksum digest now_ms body
 --- @include "includes/present"
+--- @include "includes/stored"
 --- @include "includes/now_ms"
 --- @include "includes/whole"
 local ctx, body, index, tombs, shard = unpack(KEYS)

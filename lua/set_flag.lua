@@ -12,6 +12,7 @@
 -- EMITS  audit
 -- FCALL  flags
 --- @include "includes/whole"
+--- @include "includes/fmt"
 --- @include "includes/matching"
 --- @include "includes/distinct"
 local flags, audit = unpack(KEYS)
@@ -23,7 +24,7 @@ if #value > 256 or #by > 256 or #reason > 256 then refuse('ARGUMENT', 'name=valu
 if allowed[name] then
   if value ~= '' and not allowed[name][value] then refuse('ARGUMENT', 'name=value') end
 elseif name == 'max_entries' or name == 'max_bytes' or name == 'max_mbps' then
-  if value ~= '' then whole('value', value, 0, 1e15) end
+  if value ~= '' then value = fmt(whole('value', value, 0, 1e15)) end
 else
   matching('name', name, '^flag%.[%w_.-]+$')
 end

@@ -30,7 +30,7 @@ local tenant = tenant_check(flags, shard, dry, mode, shards, marker, true)
 local now = now_ms()
 redis.call('ZCARD', order)
 local usage = usage_check(usage_key, 'expired')
-local purge = purge_plan(usage, bury_check(tombs, now, keep.grace_ms, keep.max_tombs, most))
+local purge = purge_plan(usage, bury_check(tombs, now, keep.grace_ms, keep.max_tombs))
 purge_expired(purge, keys, now, most)
 local remaining = redis.call('ZCOUNT', index, '-inf', '(' .. fmt(now)) - #purge.ids
 local answer = {'OK', tenant.dry and '1' or '0', fmt(remaining), unpack(purge.ids)}

@@ -11,6 +11,7 @@
 --        policy=reject word the eviction policy; the tenant's flags outrank it
 --        interval_ms=60000 int  how often a read is noted
 -- OK     OK touched
+--- @include "includes/distinct"
 --- @include "includes/whole"
 --- @include "includes/now_ms"
 --- @include "includes/stored"
@@ -18,11 +19,12 @@
 --- @include "includes/transition"
 local ctx, log, order, usage, flags = unpack(KEYS)
 local id, mode, policy, interval_ms = unpack(ARGV)
+distinct(KEYS)
 interval_ms = whole('interval_ms', interval_ms, 0, 1e10)
 local set = redis.call('HMGET', flags, 'mode', 'policy')
 local found = redis.call('HMGET', ctx, 'version', 'accessed_ms', 'updated_ms', 'expires_ms')
-local now, accessed, updated = now_ms(), stored('ctx', found[2]), stored('ctx', found[3])
-if not found[1] or (set[1] or mode) ~= 'live' or stored('ctx', found[4]) < now then return {'OK', '0'} end
+local now, accessed, updated, deadline = now_ms(), stored('ctx', found[2]), stored('ctx', found[3]), stored('ctx', found[4])
+if not found[1] or (set[1] or mode) ~= 'live' or deadline < now then return {'OK', '0'} end
 if accessed >= updated and now - accessed < interval_ms then return {'OK', '0'} end
 redis.call('LLEN', log)
 redis.call('ZCARD', order)
@@ -31,6 +33,6 @@ local restored = stored('usage', redis.call('HGET', usage, 'restored'))
 -- writes
 redis.call('HSET', ctx, 'accessed_ms', fmt(now))
 redis.call('HSET', usage, 'restored', fmt(restored + 1))
-if accessed < updated then transition(log, found[4], fmt(now), 'preserved', 'restored') end
+if accessed < updated then transition(log, fmt(deadline), fmt(now), 'preserved', 'restored') end
 if (set[2] or policy) == 'evict_lru' then redis.call('ZADD', order, 'XX', fmt(now), id) end
 return {'OK', '1'}

@@ -127,10 +127,10 @@ class AsyncContextStore(AsyncShell):
         return self._server(link.server)
 
     async def close(self) -> None:
-        """Close the connections; the next call opens new ones."""
-        link, self._link = self._link, None
-        if link is not None:
-            await link.close()
+        """Close the connections (asyncio: of this event loop); the next call opens new ones."""
+        # The link stays: another event loop may have connections in it, and only that loop can close them.
+        if self._link is not None:
+            await self._link.close()
 
     async def __aenter__(self) -> Self:
         """Return the store itself."""

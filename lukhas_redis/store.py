@@ -129,7 +129,7 @@ class ContextStore(SyncShell):
         return self._server(link.server)
 
     def close(self) -> None:
-        """Close the connections; the next call opens new ones."""
+        """Close the connections (asyncio: of this event loop); the next call opens new ones."""
         with self._lock:
             link, self._link = self._link, None
         if link is not None:

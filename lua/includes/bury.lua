@@ -1,10 +1,7 @@
 -- Why contexts are gone: a reason is kept, bounded by age and by number, a few taken away at a time.
-local function bury_check(tombs, now, grace_ms, max_tombs, more)
-  local plan = {tombs = tombs, grace_ms = grace_ms, words = {}, count = redis.call('ZCARD', tombs), excess = 0}
-  if plan.count > 0 then
-    plan.old = redis.call('ZRANGEBYSCORE', tombs, '-inf', now - grace_ms, 'LIMIT', 0, 100)
-    plan.excess = math.min(plan.count - #plan.old + more - max_tombs, 200)
-  end
+local function bury_check(tombs, now, grace_ms, max_tombs)
+  local plan = {tombs = tombs, grace_ms = grace_ms, max_tombs = max_tombs, words = {}, count = redis.call('ZCARD', tombs)}
+  if plan.count > 0 then plan.old = redis.call('ZRANGEBYSCORE', tombs, '-inf', now - grace_ms, 'LIMIT', 0, 100) end
   return plan
 end
 
@@ -26,5 +23,8 @@ local function bury_apply(plan)
     redis.call('ZADD', plan.tombs, unpack(plan.words))
     redis.call('PEXPIRE', plan.tombs, plan.grace_ms)
   end
-  if plan.excess > 0 then redis.call('ZPOPMIN', plan.tombs, plan.excess) end
+  if plan.count + #plan.words / 2 > plan.max_tombs then
+    local excess = redis.call('ZCARD', plan.tombs) - plan.max_tombs
+    if excess > 0 then redis.call('ZPOPMIN', plan.tombs, math.min(excess, 400)) end
+  end
 end

@@ -1,5 +1,5 @@
 --- @include "includes/refuse"
---- @include "includes/account"
+--- @include "includes/fmt"
 --- @include "includes/evict"
 -- Whether the planned totals fit. Answers nil when they do; otherwise what must happen first.
 -- A limit lowered below today's use refuses growth, never a replacement that does not grow.

@@ -1,5 +1,4 @@
 --- @include "includes/refuse"
---- @include "includes/stored"
 --- @include "includes/fmt"
 -- Fields of a context that must be there; refuses with the reason for its absence when it is not.
 --

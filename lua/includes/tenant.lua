@@ -1,4 +1,6 @@
 --- @include "includes/refuse"
+--- @include "includes/stored"
+--- @include "includes/fmt"
 -- The tenant's settings at this moment, and whether this run must change nothing.
 --
 -- ARGV   dry=0        flag  1 = change nothing, answer as if
@@ -16,7 +18,7 @@ local function tenant_check(flags, shard, dry, mode, shards, marker, when_paused
   dry = dry == '1' or mode == 'dry_run'
   if marker ~= '' and known[2] ~= marker then refuse('RESET') end
   if not known[1] and not dry then refuse('CLOSED') end
-  if known[1] and shards ~= '' and known[1] ~= shards then refuse('SHARDS', 'shards=' .. known[1]) end
+  if known[1] and shards ~= '' and known[1] ~= shards then refuse('SHARDS', 'shards=' .. fmt(stored('shard', known[1]))) end
   if mode == 'paused' and not when_paused then refuse('PAUSED') end
   return {dry = dry, shards = tonumber(known[1]) or 1, max_entries = set[2], max_bytes = set[3], policy = set[4], max_mbps = set[5]}
 end

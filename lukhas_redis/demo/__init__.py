@@ -1,4 +1,4 @@
-"""`lukhas demo`: four worker processes pass real agent runs from provider to provider, one of them is killed on the way.
+"""`lukhas demo`: four worker processes pass agent runs from provider to provider, and one of them is killed.
 
 What belongs here: the demonstration, from starting the server to the table at the end, and the conversation it ships.
 What does not: the command line of `lukhas` (`cli.demo`).

@@ -36,10 +36,10 @@ class Conversation:
 
 
 def find_conversations(recorded: Path = RECORDED_RUNS) -> list[Conversation]:
-    """The recorded runs beside the current directory, shortest first, else the conversation this package ships."""
+    """The recorded runs beside the current directory, longest first, else the conversation this package ships."""
     found = [run for path in sorted(recorded.glob("*.json")) for run in _usable(path)]
     shipped = [run for path in sorted(SHIPPED.glob("*.json")) for run in _usable(path)]
-    return sorted(found or shipped, key=lambda run: (run.turns, run.name))
+    return sorted(found or shipped, key=lambda run: (-run.turns, run.name))
 
 
 def read_conversation(path: Path) -> Conversation:

@@ -17,6 +17,7 @@ from lukhas_redis.demo.sessions import Session
 from lukhas_redis.settings import Settings
 
 MAX_REPORTS = 60
+READY_REPORT = 2  # a worker that has written this many is warm and waits for turns
 
 
 @dataclass(frozen=True)

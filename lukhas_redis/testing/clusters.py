@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from redis.cluster import RedisCluster
-from typing_extensions import override
 
 from lukhas_redis.testing.binaries import ServerBinary, default_binary
 from lukhas_redis.testing.configuration import Config
@@ -134,7 +133,6 @@ class Cluster(ServerGroup):
         self.begin_migration(slot, target, share=0.0)
         return self.finish_migration(slot)
 
-    @override
     def wait_ready(self, timeout: float = 60.0) -> None:
         """Wait until all nodes agree, all slots are served and all replicas are in step.
 
@@ -145,7 +143,6 @@ class Cluster(ServerGroup):
         wait_until(self._settled, timeout=timeout, what="all cluster nodes agree and serve")
         wait_until(self._in_step, timeout=timeout, what="all cluster replicas are in step")
 
-    @override
     def heal(self) -> None:
         """As every group does, but first finish the migrations left half way.
 
@@ -157,12 +154,10 @@ class Cluster(ServerGroup):
         self.wait_ready()
 
     @property
-    @override
     def disturbed(self) -> bool:
         """Whether a node is paused or has ended, or a slot is half migrated."""
         return bool(self._migrations) or super().disturbed
 
-    @override
     def close(self) -> None:
         """Close the clients, end all nodes and remove their directories."""
         for client in self._clients:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from typing_extensions import override
-
 from lukhas_redis.testing.binaries import ServerBinary, default_binary
 from lukhas_redis.testing.configuration import Config
 from lukhas_redis.testing.group import ServerGroup, addresses
@@ -75,7 +73,6 @@ class SentinelGroup(ServerGroup):
 
         return wait_until(moved, timeout=timeout, what=f"{self.name} fails over from {old.port}")
 
-    @override
     def wait_ready(self, timeout: float = 60.0) -> None:
         """Wait until replicas are in step and the sentinels know everybody.
 
@@ -88,7 +85,6 @@ class SentinelGroup(ServerGroup):
         wait_until(self._replicas_in_step, timeout=timeout, what="all replicas are in step with the primary")
         wait_until(self._sentinels_agree, timeout=timeout, what="all sentinels know the whole group")
 
-    @override
     def heal(self) -> None:
         """Resume what is paused, start what was killed, and wait until the group serves again.
 

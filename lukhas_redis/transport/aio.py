@@ -54,11 +54,13 @@ class _State:
         for node in [node for node in self.links if node.role == "data" and node not in wanted]:
             self.links.pop(node).retire()
 
-    def abort(self) -> None:
+    def abort(self) -> list[asyncio.Future[Any]]:
+        """Close every connection and stop looking at servers; the futures are done when that is done."""
         self.closed = True
-        for links in self.links.values():
-            links.abort()
-        self.links.clear()
+        ends: list[asyncio.Future[Any]] = [end for links in self.links.values() for end in links.abort()]
+        for task in self.tasks.values():
+            task.cancel()
+        return [*ends, *self.tasks.values()]
 
 
 class AsyncTransport:
@@ -102,10 +104,9 @@ class AsyncTransport:
         """Close all connections of this event loop; calls that run meanwhile fail, the next one opens new ones."""
         self._last = None
         state = self._states.pop((os.getpid(), id(asyncio.get_running_loop())), None)
-        if state is not None:
-            state.abort()
-        # The transports close their sockets on the loop's next turn.
-        await asyncio.sleep(0)
+        ends = state.abort() if state else []
+        if ends:
+            await asyncio.wait(ends)
 
     async def __aenter__(self) -> Self:
         return self
@@ -177,12 +178,14 @@ class AsyncTransport:
 
     async def _round(self, exchanges: tuple[Exchange, ...], state: _State) -> list[Outcome]:
         """All at once: those that share a connection are written together."""
-        tasks = [state.loop.create_task(self._exchange(exchange, state)) for exchange in exchanges]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
+        return await asyncio.gather(*[self._begin(exchange, state) for exchange in exchanges])
+
+    def _begin(self, exchange: Exchange, state: _State) -> asyncio.Future[Outcome]:
+        links = None if exchange.own_connection or state.closed else state.links.get(exchange.node)
+        link = links.ready() if links else None
+        if link is not None:
+            return _submit(exchange, link, state)
+        return state.loop.create_task(self._exchange(exchange, state))
 
     async def _once(self, step: Once, state: _State) -> None:
         task = state.tasks.get(step.key)
@@ -193,7 +196,7 @@ class AsyncTransport:
             task.add_done_callback(lambda done: _finished(step.key, done, state))
         # `wait` leaves the task alone: whoever is cancelled must not take away what others wait for.
         done, _ = await asyncio.wait([task], timeout=max(0.0, step.deadline - state.loop.time()))
-        if not done:
+        if not done or task.cancelled():
             raise SetbackError("another task is still looking at the servers")
         task.result()
 

@@ -50,6 +50,8 @@ class Link(asyncio.Protocol):
         self.closed = False
         # Called when half of a full pipeline has been answered; set by who keeps others waiting for that.
         self.on_room: Callable[[], None] | None = None
+        # Done when the connection is closed for good.
+        self.gone: asyncio.Future[None] = loop.create_future()
         self._closing = False
         self._transport = connected_transport(connection)
         # redis-py's own stream must still hear that the connection ended, or closing it would wait for that.
@@ -137,6 +139,8 @@ class Link(asyncio.Protocol):
         """Answer everybody who still waits."""
         self._end(f"the connection broke: {exc or 'closed by the server'}")
         self._stream.connection_lost(exc)
+        if not self.gone.done():
+            self.gone.set_result(None)
         disown(self._connection)
 
     def pause_writing(self) -> None:

@@ -1,7 +1,8 @@
-"""The asynchronous shell's connections to one server: few that all share, others lent to one caller at a time.
+"""The asynchronous shell's connections to one server: one that all share, others lent to one caller at a time.
 
 What belongs here: opening, choosing, lending and closing connections. What does not: what is sent on them.
-Invariant: at most `max_connections` are open, one of them always left for sharing; who waits is served in order.
+Invariant: at most `max_connections` are open, one of them left for sharing; who waits is served in order. One shared
+connection is enough: a second one made nothing faster, with light scripts or heavy ones, 8, 32 or 128 tasks.
 """
 
 from __future__ import annotations
@@ -18,16 +19,12 @@ from redis.backoff import NoBackoff
 from lukhas_redis.errors import LukhasRedisError
 from lukhas_redis.transport.aio_link import Link
 from lukhas_redis.transport.batching import BATCH_BYTES, BATCH_COMMANDS
-from lukhas_redis.transport.dialing import Plan, unconnected
+from lukhas_redis.transport.dialing import Plan, closed_meanwhile, unconnected
 from lukhas_redis.transport.inspection import inspect
 from lukhas_redis.transport.steps import Exchange, Node, NotSent, SetbackError
 from lukhas_redis.transport.wire import pack
 from lukhas_redis.transport.world import World
 
-# A second shared connection lets the server work while replies of the first are read.
-SHARED_LINKS = 2
-# It is opened when so many commands are in flight on the first.
-_CROWD = 8
 _FULL = NotSent("every connection is in use")
 
 
@@ -39,7 +36,7 @@ class NodeLinks:
         self._plan = plan
         self._world = world
         self._loop = loop
-        self._shared: list[Link] = []
+        self._shared: Link | None = None
         self._spare: list[Link] = []
         self._lent: set[Link] = set()
         self._opening: asyncio.Task[Link | NotSent] | None = None
@@ -47,67 +44,48 @@ class NodeLinks:
         self._room: deque[asyncio.Future[bool]] = deque()
         self._turns: deque[asyncio.Future[bool]] = deque()
         self._retired = False
-        self._most_shared = min(SHARED_LINKS, plan.max_connections)
-        self._most_lent = max(0, plan.max_connections - self._most_shared)
+        self._most_lent = plan.max_connections - 1
 
     # -- shared -----------------------------------------------------------------------------------------------
 
     def ready(self) -> Link | None:
-        """A shared connection that can take another unit now, or None."""
-        if self._room:
+        """The shared connection, when it can take another unit now."""
+        link = self._shared
+        if link is None or self._room or link.commands >= BATCH_COMMANDS or link.size >= BATCH_BYTES:
             return None
-        best: Link | None = None
-        for link in self._shared:
-            if not link.commands and link.alive():
-                return link
-            if link.closed or link.commands >= BATCH_COMMANDS or link.size >= BATCH_BYTES:
-                continue
-            if best is None or link.commands < best.commands:
-                best = link
-        if best is not None and best.commands >= _CROWD and len(self._shared) < self._most_shared:
-            _ = self._open_shared()
-        return best
+        usable = link.alive() if not link.commands else not link.closed
+        return link if usable else None
 
     async def share(self, deadline: float) -> Link | NotSent:
-        """A shared connection, opened or waited for when there is none with room."""
+        """The shared connection, opened, or waited for until it has room."""
         while True:
-            self._shared = [link for link in self._shared if not link.closed and (link.commands or link.alive())]
-            if not self._shared:
+            link = self._shared
+            if link is None or link.closed:
                 return await self._opened_by(deadline)
-            link = self._vacancy()
-            if link is not None:
+            if link.commands < BATCH_COMMANDS and link.size < BATCH_BYTES:
                 return link
             if not await self._queue(self._room, deadline):
                 return _FULL
 
     async def _opened_by(self, deadline: float) -> Link | NotSent:
-        opening = self._open_shared()
+        if self._opening is None:
+            self._opening = self._loop.create_task(self._open_shared())
+        opening = self._opening
         # `wait` leaves the task alone: others may wait for the same connection.
         await asyncio.wait([opening], timeout=max(0.0, deadline - self._loop.time()))
+        if opening.cancelled():
+            return closed_meanwhile()
         return opening.result() if opening.done() else NotSent(f"no connection to {self.node} in time")
 
-    def _vacancy(self) -> Link | None:
-        best = min(self._shared, key=lambda link: link.commands)
-        return best if best.commands < BATCH_COMMANDS and best.size < BATCH_BYTES else None
-
-    def _open_shared(self) -> asyncio.Task[Link | NotSent]:
-        if self._opening is None:
-            self._opening = self._loop.create_task(self._add_shared())
-            self._opening.add_done_callback(self._opened)
-        return self._opening
-
-    async def _add_shared(self) -> Link | NotSent:
-        link = await self._dial(self._loop.time() + self._plan.connect_seconds + self._plan.reply_seconds)
-        if isinstance(link, Link):
-            link.on_room = self._admit
-            self._shared.append(link)
-        return link
-
-    def _opened(self, task: asyncio.Task[Link | NotSent]) -> None:
-        self._opening = None
-        if not task.cancelled():
-            task.exception()
-        self._admit()
+    async def _open_shared(self) -> Link | NotSent:
+        try:
+            link = await self._dial(self._loop.time() + self._plan.connect_seconds + self._plan.reply_seconds)
+            if isinstance(link, Link):
+                link.on_room = self._admit
+                self._shared = link
+            return link
+        finally:
+            self._opening = None
 
     def _admit(self) -> None:
         """Let those who wait for room look again, in their order."""
@@ -232,17 +210,24 @@ class NodeLinks:
     def retire(self) -> None:
         """Close what is idle now and everything else when its last reply has come."""
         self._retired = True
-        for link in (*self._spare, *self._shared):
+        for link in self._links():
             link.close_when_idle()
         self._spare.clear()
 
-    def abort(self) -> None:
-        """Close everything now."""
+    def abort(self) -> list[asyncio.Future[Any]]:
+        """Close everything now; the futures are done when it is closed."""
         self._retired = True
-        for link in (*self._spare, *self._shared, *self._lent):
+        ends: list[asyncio.Future[Any]] = []
+        if self._opening is not None:
+            self._opening.cancel()
+            ends.append(self._opening)
+        for link in (*self._links(), *self._lent):
             link.abort("the transport was closed")
-        self._spare.clear()
-        self._shared.clear()
+            ends.append(link.gone)
+        return ends
+
+    def _links(self) -> list[Link]:
+        return [*self._spare, *([self._shared] if self._shared else [])]
 
 
 def _expire(waiter: asyncio.Future[bool]) -> None:

@@ -28,6 +28,10 @@ from lukhas_redis.transport.steps import (
 from lukhas_redis.transport.units import Unit, load_command, type_commands, unit_of
 from lukhas_redis.transport.world import World
 
+# The last part of a call's time starts no further attempt: one that is cut off by the deadline would turn what was
+# surely not applied into a doubt.
+_REPLY_SHARE = 0.1
+_LONGEST_REPLY_SECONDS = 0.5
 # Redirections and script loads are followed at once, but not for ever: two servers may each name the other.
 _FREE_TURNS = 4
 
@@ -243,7 +247,9 @@ class _Attempts:
         request, policy = self.unit.request, self.world.policy
         longest = min(policy.longest_pause_seconds, policy.first_pause_seconds * 2**self.pauses)
         pause = longest * (0.5 + self.world.chance() / 2)
-        if (isinstance(request, Call) and request.best_effort) or self.world.clock() + pause >= self.deadline:
+        reserve = min(_LONGEST_REPLY_SECONDS, policy.call_timeout_seconds * _REPLY_SHARE)
+        late = self.world.clock() + pause + reserve >= self.deadline
+        if late or (isinstance(request, Call) and request.best_effort):
             self._give_up()
         self.pauses += 1
         self.turns = 0

@@ -194,7 +194,7 @@ class ClusterRoutes:
     def refresh(self, clock: Callable[[], float], deadline: float) -> Steps[None]:
         """Ask owners and seeds until one shows its map, each time another one first: one may be cut off."""
         reasons: list[str] = []
-        known = tuple(dict.fromkeys((*self.nodes(), *self._seeds)))
+        known = tuple(dict.fromkeys(node._replace(role="map") for node in (*self.nodes(), *self._seeds)))
         first = self._refreshes % len(known)
         self._refreshes += 1
         for node in (*known[first:], *known[:first]):

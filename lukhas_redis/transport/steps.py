@@ -18,7 +18,11 @@ T = TypeVar("T")
 
 
 class Node(NamedTuple):
-    """Where a server listens: `host` and `port`, or the `path` of a unix socket; `role` picks the credentials."""
+    """Where a server listens: `host` and `port`, or the `path` of a unix socket.
+
+    `role` says what it is asked for: `data` (a primary, checked on every new connection), `map` (a cluster's slots,
+    which replicas show as well) or `sentinel` (which has credentials of its own).
+    """
 
     host: str
     port: int

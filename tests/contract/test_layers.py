@@ -25,7 +25,7 @@ LAYERS = (
     {"shell"},
     {"store", "aio"},
     {"bus", "router", "context"},
-    {"http", "cli", "compat", "__main__"},
+    {"http", "cli", "compat", "demo", "__main__"},
 )
 # At the side: these start servers and know nothing of the store, which may start one of them.
 SIDE = {"embedded": 0, "testing": 0}

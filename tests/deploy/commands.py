@@ -10,12 +10,14 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import redis
 
 import lukhas_redis
 from lukhas_redis.scripts import load
+from lukhas_redis.transport.outcome import _BY_WORD
 
 _CALL = re.compile(r"redis\.(?:p?call)\(\s*'([A-Z]+)'")
 _ANY_CALL = re.compile(r"redis\.p?call\(")
@@ -45,29 +47,21 @@ def of_python(server: redis.Redis, *folders: str) -> set[str]:
 
     Every text in capitals that the server knows as a command counts, so a new one cannot be overlooked.
     """
-    words = {pair for folder in folders for path in (PACKAGE / folder).glob("*.py") for pair in _words(path)}
-    firsts = sorted({first for first, _ in words})
-    known = {
-        name
-        for name, facts in zip(firsts, server.execute_command("COMMAND", "INFO", *firsts, NEVER_DECODE=True), strict=True)
-        if facts
-    }
-    return {f"{one}|{two}".lower() if one in _CONTAINERS else one.lower() for one, two in words if one in known}
+    known = {str(name).upper() for name in server.command_list()}
+    paths = [path for folder in folders for path in (PACKAGE / folder).glob("*.py")]
+    pairs = {pair for path in paths for pair in _words(ast.parse(path.read_text(encoding="utf-8")))}
+    # The words of error replies are no commands, though READONLY is the name of one.
+    return {f"{one}|{two}".lower() if two else one.lower() for one, two in pairs if one in known - _BY_WORD.keys()}
 
 
-def _words(path: Path) -> Iterator[tuple[str, str]]:
-    """Each text in capitals with the one after it, in tuples; alone elsewhere."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def _words(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Each text in capitals; the name of a container together with the text that follows it in its tuple."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Tuple):
             texts = [_capitals(part) for part in node.elts]
-            yield from ((one, two) for one, two in zip(texts, [*texts[1:], ""], strict=True) if one and _alone(one, two))
+            yield from (pair for pair in pairwise(texts) if pair[0] in _CONTAINERS)
         elif (word := _capitals(node)) and word not in _CONTAINERS:
             yield word, ""
-
-
-def _alone(one: str, two: str) -> bool:
-    return bool(two) or one not in _CONTAINERS
 
 
 def _capitals(node: ast.AST) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -41,7 +42,7 @@ class Deployed:
         """A plain client of `user`, which the caller closes."""
         return redis.Redis.from_url(self.url(user), decode_responses=True)
 
-    def settings(self, user: str, **values: object) -> Settings:
+    def settings(self, user: str, **values: Any) -> Settings:
         """Settings of a store that works as `user`."""
         return Settings(url=self.url(user), **values)
 
@@ -49,7 +50,7 @@ class Deployed:
 def make_secrets(binary: ServerBinary, folder: Path, *options: str) -> Path:
     """Run make-acl as its help says for this server."""
     old = ["--redis-7.0"] if binary.version.startswith("7.0.") and binary.flavor == "redis" else []
-    command = [str(DEPLOY / "make-acl"), *old, *options, str(folder)]
+    command = ["sh", str(DEPLOY / "make-acl"), *old, *options, str(folder)]
     subprocess.run(command, check=True, capture_output=True)
     return folder
 

@@ -44,7 +44,7 @@ def test_server_starts_with_the_file_and_means_what_it_says(deployed: Deployed) 
         kind, *values = limit.split()
         plain = [meant(value) for value in values]
         # CONFIG GET calls replicas slaves.
-        assert " ".join([kind.replace("replica", "slave"), *plain]) in shown["client-output-buffer-limit"]
+        assert " ".join([kind.replace("replica", "slave"), *plain]) in str(shown["client-output-buffer-limit"])
     wrong = {
         name: (values, shown.get(name))
         for name, values in written.items()

@@ -126,7 +126,7 @@ def test_a_refused_connection_is_unavailable_and_heals(
     shell: type[Shell], server: RunningServer, proxy: TcpProxy, tenant: str
 ) -> None:
     """Nobody listens: nothing was applied; somebody listens again: the next call works."""
-    with shell(proxy.url_for(server), call_timeout_seconds=0.3) as used:
+    with shell(proxy.url_for(server), call_timeout_seconds=1.0) as used:
         assert used.run(asking(count_call(tenant, "a"))) == 1
         proxy.refuse()
         with pytest.raises(Unavailable, match="not applied"):
@@ -139,7 +139,7 @@ def test_a_silent_server_makes_writes_unknown_and_reads_unavailable(
     shell: type[Shell], server: RunningServer, proxy: TcpProxy, tenant: str
 ) -> None:
     """No reply by the deadline: a write may have happened, a read has not; the same request id then tells."""
-    with shell(proxy.url_for(server), call_timeout_seconds=0.4) as used:
+    with shell(proxy.url_for(server), call_timeout_seconds=1.0) as used:
         used.run(asking(count_call(tenant, "a")))
         used.run(asking(read(tenant, "GET", counter_key(tenant))))
         proxy.pause()

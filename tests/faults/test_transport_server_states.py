@@ -65,7 +65,7 @@ def _kill_and_restart(server: RunningServer) -> None:
 def test_a_busy_server_is_waited_for(shell: type[Shell], fresh_server: StartsServers, tenant: str) -> None:
     """BUSY is retried until the deadline and then unavailable; once the script is killed, calls work."""
     server = fresh_server(config={"busy-reply-threshold": "1"})
-    with shell(server.url, call_timeout_seconds=0.3) as used:
+    with shell(server.url, call_timeout_seconds=1.0) as used:
         assert used.run(asking(count_call(tenant, "a"))) == 1
         spinning = Thread(target=_spin, args=(server, tenant))
         spinning.start()
@@ -117,7 +117,7 @@ def test_a_server_that_cannot_write_now_is_waited_for(
 ) -> None:
     """A passing refusal is retried until the deadline and then unavailable; nothing was written."""
     server = fresh_server()
-    with shell(server.url, call_timeout_seconds=0.3) as used:
+    with shell(server.url, call_timeout_seconds=1.0) as used:
         assert used.run(asking(count_call(tenant, "a"))) == 1
         server.config_set(setting, bad)
         with pytest.raises(Unavailable, match=word):
@@ -129,7 +129,7 @@ def test_a_server_that_cannot_write_now_is_waited_for(
 def test_a_server_that_cannot_save_is_waited_for(shell: type[Shell], fresh_server: StartsServers, tenant: str) -> None:
     """MISCONF is retried until the deadline and then unavailable; nothing was written."""
     server = fresh_server(config={"save": "3600 1", "dbfilename": "dump.rdb"})
-    with shell(server.url, call_timeout_seconds=0.3) as used:
+    with shell(server.url, call_timeout_seconds=1.0) as used:
         assert used.run(asking(count_call(tenant, "a"))) == 1
         (server.directory / "dump.rdb").unlink(missing_ok=True)
         (server.directory / "dump.rdb").mkdir()
@@ -195,7 +195,7 @@ def test_too_many_clients_is_unavailable_and_recovers(
 ) -> None:
     """A server without room for another client is unavailable, by name, and usable once there is room."""
     server = fresh_server()
-    with shell(server.url, call_timeout_seconds=0.3) as used:
+    with shell(server.url, call_timeout_seconds=1.0) as used:
         clients: list[Any] = [server.client() for _ in range(3)]
         for client in clients:
             client.ping()

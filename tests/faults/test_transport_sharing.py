@@ -154,7 +154,7 @@ def test_threads_share_a_sync_transport(server: RunningServer, tenant: str) -> N
 
 def test_an_exhausted_pool_is_unavailable(server: RunningServer, proxy: TcpProxy, tenant: str) -> None:
     """All connections in use until the deadline: the call was not sent, so it is unavailable, not unknown."""
-    settings = Settings(max_connections=1, call_timeout_seconds=0.4, socket_timeout_seconds=30)
+    settings = Settings(max_connections=1, call_timeout_seconds=1.0, socket_timeout_seconds=30)
     with SyncTransport(proxy.url_for(server), settings) as transport, ThreadPoolExecutor(8) as threads:
         transport.run(asking(count_call(tenant, "a")))
         proxy.pause()
@@ -212,3 +212,35 @@ async def test_closing_ends_every_connection(server: RunningServer, tenant: str)
     await wait_until_async(gone, what="closed connections")
     assert await transport.run(asking(count_call(tenant, "c"))) == 2
     await transport.close()
+
+
+@on_both_shells
+def test_a_unix_socket_serves(shell: type[Shell], unix_server: RunningServer, tenant: str) -> None:
+    """A unix socket works as a port does, with its closed connections noticed as well."""
+    with shell(unix_server.url) as used:
+        assert used.run(asking(count_call(tenant, "a"))) == 1
+        unix_server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        assert used.run(asking(count_call(tenant, None))) == 2
+        assert used.run(asking(take_call(tenant, b"x" * 100_000))) == 100_000
+
+
+@on_both_shells
+def test_tls_serves(shell: type[Shell], tls_server: RunningServer, tenant: str) -> None:
+    """Encrypted connections carry small calls, large ones and many at once, and survive being cut."""
+    with shell(tls_server.url) as used:
+        assert used.run(asking(count_call(tenant, "a"))) == 1
+        assert used.run(asking(take_call(tenant, bytes(range(256)) * 4000))) == 1_024_000
+        assert used.run(asking(read(tenant, "GET", f"t:{{{tenant}}}:body"))) == bytes(range(256)) * 4000
+        tls_server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        replies = used.together(asking(count_call(tenant, f"id{n}")) for n in range(100))
+        assert sorted(replies) == list(range(2, 102))
+
+
+@on_both_shells
+def test_a_certificate_that_is_not_trusted_is_refused(
+    shell: type[Shell], tls_server: RunningServer, tenant: str
+) -> None:
+    """Without its authority the server's certificate is not accepted; nothing is sent."""
+    url = tls_server.url.split("?")[0]
+    with shell(url, call_timeout_seconds=1.0) as used, pytest.raises(Unavailable, match=r"(?i)certificate"):
+        used.run(asking(count_call(tenant, "a")))

@@ -36,7 +36,8 @@ pytestmark = [pytest.mark.faults, on_both_shells]
 
 def test_sentinel_names_the_primary(shell: type[Shell], sentinels: SentinelGroup, tenant: str) -> None:
     """A Sentinel URL leads to the primary, and one made by a redis-py client does as well."""
-    client = Sentinel([(s.host, s.port) for s in sentinels.sentinels]).master_for(sentinels.name)
+    sentinel_class: Any = Sentinel
+    client = sentinel_class([(s.host, s.port) for s in sentinels.sentinels]).master_for(sentinels.name)
     for number, target in enumerate((sentinels.url, client), 1):
         with shell(target) as used:
             found = used.ready()
@@ -61,6 +62,11 @@ def test_a_demoted_primary_is_left(shell: type[Shell], sentinels: SentinelGroup,
     with shell(sentinels.url, call_timeout_seconds=20.0) as used:
         assert used.run(asking(count_call(tenant, "a"))) == 1
         old = sentinels.primary()
+        # What no replica has yet may be lost at level memory; that is not what this test is about.
+        wait_until(
+            lambda: all(replica.admin.get(counter_key(tenant)) == b"1" for replica in sentinels.replicas()),
+            what="the replicas to follow",
+        )
         wait_until(lambda: _failover_begun(sentinels), timeout=60, what="a failover")
         sentinels.wait_failover(old)
         wait_until(lambda: _is_replica(old), what="the demotion")
@@ -90,13 +96,15 @@ def _failover_begun(sentinels: SentinelGroup) -> bool:
 def test_an_unknown_service_is_unavailable(shell: type[Shell], sentinels: SentinelGroup, tenant: str) -> None:
     """A service that no sentinel knows is unavailable, and the message says which."""
     url = sentinels.url.replace(f"/{sentinels.name}", "/nobody")
-    with shell(url, call_timeout_seconds=0.3) as used, pytest.raises(Unavailable, match="nobody"):
+    with shell(url, call_timeout_seconds=1.0) as used, pytest.raises(Unavailable, match="nobody"):
         used.run(asking(count_call(tenant, "a")))
 
 
-def test_a_cluster_is_found_from_one_node(shell: type[Shell], cluster: Cluster, tenant: str) -> None:
-    """One node's address is enough: every tag's calls go to its owner, many tags at once too."""
-    node = cluster.nodes[0]
+@pytest.mark.parametrize("kind", ["primary", "replica"])
+def test_a_cluster_is_found_from_one_node(shell: type[Shell], cluster: Cluster, tenant: str, kind: str) -> None:
+    """One node's address is enough, a replica's too: every tag's calls go to its owner, many tags at once as well."""
+    primary = cluster.primaries()[0]
+    node = primary if kind == "primary" else cluster.replicas_of(primary)[0]
     with shell(f"redis+cluster://{node.host}:{node.port}") as used:
         found = used.ready()
         assert found is not None
@@ -122,12 +130,12 @@ def test_a_plain_url_to_a_cluster_node_is_unsuitable(shell: type[Shell], cluster
 def test_a_half_migrated_slot_is_success_or_nothing(shell: type[Shell], cluster: Cluster, tenant: str) -> None:
     """Fifty calls on a slot whose keys are split: each succeeds or was surely not applied; all succeed afterwards."""
     slot = slot_of(tenant)
-    with shell(cluster.url, call_timeout_seconds=1.0) as used:
+    with shell(cluster.url, call_timeout_seconds=2.0) as used:
         for number in range(20):
             used.run(asking(count_call(tenant, f"before{number}")))
         cluster.begin_migration(slot)
         during = used.together(asking(count_call(tenant, f"id{number}")) for number in range(50))
-        assert all(isinstance(reply, int | Unavailable) for reply in during), during
+        assert [reply for reply in during if not isinstance(reply, int | Unavailable)] == []
         cluster.finish_migration(slot)
         after = used.together(asking(count_call(tenant, f"id{number}")) for number in range(50))
         assert sorted(after) == list(range(21, 71))

@@ -22,5 +22,4 @@ def shard(server: RunningServer, tenant: str) -> Generator[Shard]:
             frozen.pop_all()
         shard = Shard(client, tenant)
         shard.open()
-        shard.client.hset(shard.keys.shard, "marker", "5eed")
         yield shard

@@ -19,12 +19,13 @@ SESSIONS = ("s1", "s1", "s1", "s{2}:*ü")
 TYPES = ("conversation", "session")
 REQUESTS = ("", "r1", "r2", "r3")
 TOKENS = ("none", "t1")
-PAYLOADS = (b"x", b"stored bytes", b"y" * 100)
+PAYLOADS = (b"", b"x", b"stored bytes", b"y" * 100)
 WEIRD: tuple[Arg, ...] = (
     *("-1", "0", "1.5", "nan", "inf", "1000000000000000", str(2**63), str(-(2**63)), "", " 1", "0x10", str(10**17)),
     *("1e3", "01", "\n", "a b", "ü", "9" * 40, b"\x00\xff", "x" * 2000, "-0", "1000000000000001"),
 )
-CORRUPT = ("abc", "", "-5", "1.5", str(2**63), str(10**17), "9" * 30, "nan", " 1", "\xff")
+SCORES = (-1.5, 1e300, float("inf"), float("-inf"), 0.5, 1e15)
+CORRUPT = ("0x7fffffffffff", "1e14", " 1795411438527", "abc", "", "-5", "1.5", str(2**63), str(10**17), "9" * 30, "nan", " 1", "\xff")
 NUMERIC = {
     "ctx": ("version", "seq", "created_ms", "updated_ms", "expires_ms", "ttl_ms", "accessed_ms", "hops", "stored_bytes"),
     "usage": ("bytes", "entries", "entries:conversation", "preserved", "expired", "lost", "dropped", "evicted", "rate_at",
@@ -64,8 +65,8 @@ CHOICES: Mapping[str, Sequence[Arg]] = {
     "after": ("", IDS[0]),
     "after_ms": (0,),
     "count": (1, 100),
-    "shards": (*[1] * 10, "", 2),
-    "marker": (*[MARKER] * 10, "", "0ther"),
+    "shards": (*[1] * 20, "", 2),
+    "marker": (*[MARKER] * 20, "", "0ther"),
     "staged": (0, 0, 1, 2),
     "level": (0, 9),
     "name": ("mode", "max_entries", "max_bytes", "policy", "max_mbps", "flag.colour"),
@@ -77,6 +78,16 @@ CHOICES: Mapping[str, Sequence[Arg]] = {
     "digest": ("d" * 32,),
     "nonce": ("abcdef0123456789", "0123456789abcdef"),
 }
+# What a stretch of calls has in common: a tenant that is always full, for one, evicts.
+_FULL: dict[str, Arg] = {"max_bytes": 0, "max_type": 0, "rate": 0, "mode": "live", "dry": 0, "if_version": -1}
+HABITS: tuple[Mapping[str, Arg], ...] = (
+    {},
+    {},
+    {**_FULL, "policy": "evict_oldest", "max_entries": 2},
+    {**_FULL, "policy": "evict_lru", "max_entries": 3},
+    {**_FULL, "max_entries": 5000, "staged": 1},
+    {"mode": "dry_run"},
+)
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,16 @@ class Attempt:
     script: Script
     args: Mapping[str, Arg]
     words: tuple[Arg, ...]
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys it declares."""
+        return [str(word) for word in self.words[1 : 1 + int(self.words[0])]]
+
+    def key(self, name: str) -> str | None:
+        """The key of that name in the header."""
+        names = self.script.key_names
+        return self.keys[names.index(name)] if name in names else None
 
     def __str__(self) -> str:
         return f"{self.script.name} {dict(self.args)!r} {self.words!r:.3000}"
@@ -97,16 +118,17 @@ class Mischief:
     def __init__(self, shard: Shard, seed: int) -> None:
         self.shard = shard
         self.random = Random(seed)
+        self.habits: Mapping[str, Arg] = {}
         self.scripts = [load(name) for name in script_names()]
         # The writers of contexts meet everything else, so they come more often.
-        self.weights = [6 if script.name == "preserve" else 2 if "id" in script.arg_names else 1 for script in self.scripts]
+        self.weights = [12 if script.name == "preserve" else 2 if "id" in script.arg_names else 1 for script in self.scripts]
 
     def attempt(self) -> Attempt:
         """A random call, mostly plausible."""
         script = self.random.choices(self.scripts, self.weights)[0]
-        payload = self.random.choice(PAYLOADS)
+        payload = self.random.choices(PAYLOADS, [1, 6, 6, 6])[0]
         known: dict[str, Arg] = {name: self.random.choice(values) for name, values in CHOICES.items()}
-        args = {"payload": payload, "bytes": len(payload), **known}
+        args: dict[str, Arg] = {"payload": payload, "bytes": len(payload), **known, **self.habits}
         if self.random.random() < 0.2:
             args[self.random.choice(script.arg_names or ("id",))] = self.random.choice(WEIRD)
         if script.name == "preserve" and args["staged"] == 1:
@@ -122,22 +144,36 @@ class Mischief:
         """Start again with an undamaged shard that holds some contexts, in one of the three modes."""
         self.shard.client.delete(*[key.decode() for key in self.shard.dump()], self.shard.keys.shard)
         self.shard.open()
-        self.shard.client.hset(self.shard.keys.shard, "marker", MARKER)
         for one in self.random.sample(IDS, self.random.randint(0, len(IDS))):
             sid, kind = self.random.choice(SESSIONS), self.random.choice(TYPES)
-            self.shard.call("preserve", id=one, sid=sid, type=kind, payload=self.random.choice(PAYLOADS))
+            self.shard.call("preserve", id=one, sid=sid, type=kind, payload=self.random.choice(PAYLOADS[1:]))
             if self.random.random() < 0.4:
                 self.shard.call("handoff", id=one, request_id=self.random.choice(REQUESTS), request=f"d-{one}")
+        self.habits = self.random.choice(HABITS)
         mode = self.random.choice(("", "", "", "", "", "live", "dry_run", "paused"))
         if mode:
             self.shard.call("set_flag", name="mode", value=mode)
 
-    def damage(self) -> None:
-        """Do one thing to the shard's keys that no script would do."""
-        kinds = [self._wrong_type, self._corrupt_field, self._last_id, self._delete, self._expire, self._score]
-        self.random.choices(kinds, [5, 5, 1, 2, 3, 1])[0]()
+    def damage(self, attempt: Attempt) -> None:
+        """Do one thing to the shard's keys that no script would do, mostly to one that the call declares."""
+        kind = self.random.choices(["type", "field", "last", "delete", "expire", "score"], [5, 6, 1, 2, 3, 1])[0]
+        declared = self.random.random() < 0.8
+        key = self.random.choice(attempt.keys) if declared else self.any_key()
+        if kind == "type":
+            self._wrong_type(key)
+        elif kind == "field":
+            hashes = [one for one in attempt.keys if self._is(one, b"hash")]
+            self._corrupt_field(self.random.choice(hashes or [self.shard.keys.usage]))
+        elif kind == "last":
+            self._last_id()
+        elif kind == "delete":
+            self.shard.client.delete(key)
+        elif kind == "expire" and self._is(self.shard.keys.index, b"zset"):
+            self._expire()
+        elif self._is(key, b"zset"):
+            self.shard.client.zadd(key, {self.random.choice(IDS): self.random.choice(SCORES)})
 
-    def key(self) -> str:
+    def any_key(self) -> str:
         """Any key of the shard."""
         keys, one = self.shard.keys, self.random.choice(IDS)
         return self.random.choice(
@@ -160,7 +196,7 @@ class Mischief:
     def _aliases(self, script: Script) -> dict[str, str]:
         if not script.key_names or self.random.random() > 0.05:
             return {}
-        return {self.random.choice(script.key_names): self.key()}
+        return {self.random.choice(script.key_names): self.any_key()}
 
     def _more(self, script: Script) -> list[str]:
         if not any(row.many for row in script.keys) or self.random.random() < 0.3:
@@ -180,8 +216,11 @@ class Mischief:
         else:
             words[-count:] = reversed(words[-count:])
 
-    def _wrong_type(self) -> None:
-        key, client = self.key(), self.shard.client
+    def _is(self, key: str, kind: bytes) -> bool:
+        return self.shard.client.type(key) == kind
+
+    def _wrong_type(self, key: str) -> None:
+        client = self.shard.client
         client.delete(key)
         plant: list[Any] = [
             lambda: client.set(key, "planted"),
@@ -193,28 +232,23 @@ class Mischief:
         ]
         self.random.choice(plant)()
 
-    def _corrupt_field(self) -> None:
-        part = self.random.choice(list(NUMERIC))
-        key = self.shard.keys.ctx(self.random.choice(IDS)) if part == "ctx" else getattr(self.shard.keys, part)
-        if self.shard.client.type(key) == b"hash":
-            self.shard.client.hset(key, self.random.choice(NUMERIC[part]), self.random.choice(CORRUPT))
-
-    def _last_id(self) -> None:
-        key = self.random.choice([self.shard.keys.events, self.shard.keys.audit])
-        self.shard.client.delete(key)
-        self.shard.client.xadd(key, {"planted": "1"}, id=f"{2**64 - 1}-{2**64 - 1}")
-
-    def _delete(self) -> None:
-        self.shard.client.delete(self.key())
+    def _corrupt_field(self, key: str) -> None:
+        if self._is(key, b"hash"):
+            part = key.removeprefix(self.shard.keys.base).partition(":")[0]
+            self.shard.client.hset(key, self.random.choice(NUMERIC.get(part, ("other",))), self.random.choice(CORRUPT))
 
     def _expire(self) -> None:
-        if self.shard.client.type(self.shard.keys.index) == b"zset":
-            self.shard.expire(self.random.randrange(len(IDS)))
+        """One context, or more than a single call purges, is past its deadline and still in the accounts."""
+        self.shard.expire(self.random.randrange(len(IDS)))
+        if self.random.random() < 0.5 and self._is(self.shard.keys.sizes, b"hash"):
+            gone = [context_id(number) for number in range(100, 112)]
+            self.shard.client.zadd(self.shard.keys.index, dict.fromkeys(gone, 1000 + self.random.random()))
+            self.shard.client.hset(self.shard.keys.sizes, mapping=dict.fromkeys(gone, "1 conversation"))
 
-    def _score(self) -> None:
-        key = self.random.choice([self.shard.keys.index, self.shard.keys.order, self.shard.keys.tombs])
-        if self.shard.client.type(key) == b"zset":
-            self.shard.client.zadd(key, {self.random.choice(IDS): self.random.choice([-1.5, 1e300, float("inf"), 0.5])})
+    def _last_id(self) -> None:
+        key = self.random.choice([self.shard.keys.events, self.shard.keys.events, self.shard.keys.audit])
+        self.shard.client.delete(key)
+        self.shard.client.xadd(key, {"planted": "1"}, id=f"{2**64 - 1}-{2**64 - 1}")
 
 
 SHARD_KEYS = ("index", "order", "sizes", "usage", "tombs", "events", "flags", "audit", "shard")

@@ -148,6 +148,13 @@ class Shard:
         """Everything under the shard's keys."""
         return dump(self.client, prefix=self.keys.base)
 
+    def changes(self, before: Dump) -> dict[str, str]:
+        """Every key that is not as it was: its name without the base, and `+` (new), `-` (gone) or `~` (changed)."""
+        after = self.dump()
+        signs = {key: "+" if key not in before else "-" if key not in after else "~" for key in before.keys() | after}
+        changed = (key for key in signs if before.get(key) != after.get(key))
+        return {key.decode().removeprefix(self.keys.base): signs[key] for key in changed}
+
     def now_ms(self) -> int:
         """The server's clock."""
         seconds, micros = self.client.time()  # type: ignore[misc]

@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from lukhas_redis.calls import Refused
+from lukhas_redis.scripts import script_names
 from lukhas_redis.testing import Dump, difference
 from tests.fix_hypothesis import NIGHTLY
 from tests.lua.mischief import Attempt, Mischief
@@ -22,8 +23,11 @@ from tests.lua.shard import Shard
 EPISODE = 10
 CALLS = 20_000 if NIGHTLY else 2_000
 SEED = int(os.environ.get("LUKHAS_FUZZ_SEED") or SystemRandom().randrange(10**9))
-OUTSIDE_MODES = {"open", "set_flag"}
+# Theirs is not to obey the mode: they give and change it, and the caller of recount sees to it (`ops.soundness`).
+OUTSIDE_MODES = {"open", "set_flag", "recount"}
 NOTHING_DONE = {b"PURGE", b"VICTIMS", b"SESSION", b"LIVE"}
+OFTEN = {"WRONGTYPE", "SESSION", "LIVE", "LKABSENT", "LKARGUMENT", "LKCONFLICT", "LKCORRUPT", "LKPAUSED", "LKSTAGE"}
+SELDOM = {"PURGE", "VICTIMS", "LKFULL", "LKREUSED", "LKTHROTTLED", "LKOWNER", "LKCLOSED", "LKSHARDS", "LKRESET"}
 # What a server says of its own to a script that found another type, or a stream that is at its end.
 SERVER_REFUSALS = ("WRONGTYPE ", "The stream has exhausted the last possible ID")
 
@@ -37,9 +41,9 @@ def test_what_is_refused_or_a_dry_run_changes_nothing(shard: Shard) -> None:
     for number in range(CALLS):
         if number % EPISODE == 0:
             mischief.episode()
-        if mischief.random.random() < 0.4:
-            mischief.damage()
         attempt = mischief.attempt()
+        if mischief.random.random() < 0.4:
+            mischief.damage(attempt)
         mode = _mode(shard, attempt)
         before = shard.dump()
         outcome, may_change = _run(shard, attempt, mode=mode)
@@ -52,9 +56,9 @@ def test_what_is_refused_or_a_dry_run_changes_nothing(shard: Shard) -> None:
 
 
 def _mode(shard: Shard, attempt: Attempt) -> str:
-    if shard.client.type(shard.keys.flags) != b"hash":
-        return str(attempt.args["mode"])
-    found = shard.client.hget(shard.keys.flags, "mode")
+    """The mode the script will find, where it looks."""
+    flags = attempt.key("flags")
+    found = shard.client.hget(flags, "mode") if flags and shard.client.type(flags) == b"hash" else None
     return found.decode("latin-1") if isinstance(found, bytes) else str(attempt.args["mode"])
 
 
@@ -89,10 +93,8 @@ def _changed(shard: Shard, before: Dump) -> list[str]:
 
 
 def _reached_everything(outcomes: Counter[str]) -> None:
-    """A fuzz that only ever meets refusals proves little: every script succeeded and every kind of answer was seen."""
-    from lukhas_redis.scripts import script_names
-
+    """A fuzz that only ever meets refusals proves little: every script succeeded, and many refusals were met."""
     good = {pair.split()[0] for pair in outcomes if pair.split()[1] in ("OK", "answer")}
     assert good == set(script_names()), outcomes
     words = {pair.split()[1] for pair in outcomes}
-    assert {"PURGE", "VICTIMS", "SESSION", "LIVE", "WRONGTYPE", "LKCONFLICT", "LKSTAGE", "LKFULL", "LKREUSED"} <= words
+    assert words >= OFTEN | (SELDOM if NIGHTLY else set()), outcomes

@@ -1,0 +1,42 @@
+"""How much is measured: counts for a quick look, for the usual run and for the full one.
+
+What belongs here: numbers. What does not: measuring. Invariant: plans differ in counts only, never in what is measured,
+so their figures can be compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KB, MB = 1024, 1024 * 1024
+SIZES = {"1 kB": KB, "10 kB": 10 * KB, "100 kB": 100 * KB, "1 MB": MB}
+MANY_CONTEXTS = 1_000_000
+FEW_CONTEXTS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The counts of one run.
+
+    `blocks`: turns of each side after the one that warms it up. `block`: calls in a turn, by size. `crowd`: contexts of
+    the large tenant, `few` of the small one. `storm_block`: calls in a turn of the concurrent part. `old_hops`: handoffs
+    behind a context before more of them are measured. `pin`: keep client and server on a CPU each, where possible.
+    """
+
+    name: str
+    blocks: int
+    block: dict[str, int]
+    memory_contexts: int
+    crowd: int
+    few: int = FEW_CONTEXTS
+    crowd_block: int = 200
+    storm_block: int = 1_600
+    tasks: int = 32
+    old_hops: int = 1_000
+    pin: bool = True
+
+
+_BLOCK = {"1 kB": 100, "10 kB": 50, "100 kB": 25, "1 MB": 10}
+QUICK = Plan("quick", blocks=5, block=_BLOCK, memory_contexts=2_000, crowd=10_000)
+USUAL = Plan("usual", blocks=30, block=_BLOCK, memory_contexts=2_000, crowd=100_000)
+FULL = Plan("full", blocks=60, block=_BLOCK, memory_contexts=2_000, crowd=MANY_CONTEXTS)

@@ -1,0 +1,153 @@
+"""The results as tables, for the terminal and for Markdown.
+
+What belongs here: choosing and formatting what is shown. What does not: computing anything. Invariant: every figure shown
+stands in the results file, so a table can be made again from the file alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.aims import Results
+
+_SIDES = ("ours", "raw", "json")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A title, a head, rows of text; the first `left` columns are words, the others numbers."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: int = 1
+
+
+def tables(results: Results) -> Iterator[Table]:
+    """Everything that was measured on one server, the aims first."""
+    yield _aims(results)
+    for mode in ("async", "sync"):
+        yield _contests(results, mode)
+    yield _memory(results)
+    yield _storm(results)
+    yield _crowd(results)
+    yield _handoffs(results)
+
+
+def heading(results: Results) -> str:
+    """Which server, machine and versions the tables are of, in one paragraph."""
+    machine = results["machine"]
+    packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
+    cpus = machine["pinned"]
+    pinned = f"client on CPU {cpus['client']}, server on CPU {cpus['server']}" if cpus else "not pinned to CPUs"
+    return (
+        f"{machine['date']}, `{machine['command']}`, commit {machine['commit'] or 'unknown'}; {machine['cpu']}, "
+        f"{machine['cpus']} CPUs, {pinned}, load {machine['load_before'][0]} before; {machine['server_os']}; "
+        f"{machine['python']}, {packages}."
+    )
+
+
+def _aims(results: Results) -> Table:
+    head = ("aim", "measured", "at most", "unit", "verdict")
+    rows = [[a["aim"], f"{a['figure']:,.4g}", f"{a['limit']:,g}", a["unit"], a["verdict"]] for a in results["aims"]]
+    return Table("Aims", head, rows)
+
+
+def _contests(results: Results, mode: str) -> Table:
+    times = [f"{side} {share}" for side in _SIDES for share in ("p50", "p99")]
+    head = ("size", "stored as", "operation", *times, "to raw", "to json", "server", "raw server", "stored bytes")
+    rows = [_contest(row) for row in results["contests"] if row["mode"] == mode]
+    return Table(f"One call at a time, {mode} (microseconds)", head, rows, left=3)
+
+
+def _contest(row: dict[str, Any]) -> list[str]:
+    lanes = row["lanes"]
+    times = [_us(lanes[side][share]) for side in _SIDES for share in ("p50_us", "p99_us")]
+    ratios = [f"{row['to_raw']:.2f}", f"{row['to_json']:.2f}"]
+    server = [_us(lanes["ours"]["server_us"]), _us(lanes["raw"]["server_us"])]
+    return [row["size"], row["variant"], row["case"], *times, *ratios, *server, f"{row['stored_bytes']:,}"]
+
+
+def _memory(results: Results) -> Table:
+    names = ("stored_bytes", "context_bytes", "beyond_body_bytes", "request_bytes", "history_bytes_per_entry")
+    head = (
+        "size",
+        "stored as",
+        "per session",
+        "stored",
+        "context",
+        "beyond its body",
+        "request record",
+        "history entry",
+    )
+    rows = [
+        [row["size"], row["variant"], str(row["per_session"]), *(f"{row[name]:,}" for name in names)]
+        for row in results["memory"]
+    ]
+    return Table("Server memory per context (bytes)", head, rows, left=2)
+
+
+def _storm(results: Results) -> Table:
+    rows = [
+        [
+            row["size"],
+            row["case"],
+            *(f"{row['per_second'][side]:,}" for side in ("ours", "raw")),
+            f"{row['to_raw']:.2f}",
+            *(_us(row["server_us"][side]) for side in ("ours", "raw")),
+        ]
+        for row in results["storm"]
+    ]
+    head = ("size", "operation", "ours per second", "raw per second", "to raw", "server us", "raw server us")
+    return Table(f"Throughput of {results['storm'][0]['tasks']} tasks on one event loop", head, rows, left=2)
+
+
+def _crowd(results: Results) -> Table:
+    crowd = results["crowd"]
+    few, many = f"{crowd['few']:,}", f"{crowd['many']:,}"
+    rows = [
+        [
+            case,
+            *(_us(crowd[case][side][figure]) for figure in ("server_us", "p50_us") for side in ("few", "many")),
+            f"{crowd[case]['server_ratio']:.2f}",
+        ]
+        for case in ("preserve", "restore")
+    ]
+    head = ("operation", f"server at {few}", f"server at {many}", f"p50 at {few}", f"p50 at {many}", "server ratio")
+    return Table(f"{crowd['size']} beside few and many contexts (microseconds)", head, rows)
+
+
+def _handoffs(results: Results) -> Table:
+    rows = [
+        [row["size"], f"{row['hops']:,}", _us(row["p50_us"]), _us(row["p99_us"]), _us(row["server_us"])]
+        for row in results["handoffs"]
+    ]
+    return Table("Handoff (microseconds)", ("size", "hops before", "p50", "p99", "server"), rows)
+
+
+def _us(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def markdown(table: Table) -> str:
+    """A table of a Markdown document, under a heading of the fourth level."""
+    rule = ["---"] * table.left + ["---:"] * (len(table.head) - table.left)
+    lines = ["| " + " | ".join(cells) + " |" for cells in (table.head, rule, *table.rows)]
+    return "\n".join([f"#### {table.title}", "", *lines])
+
+
+def plain(table: Table) -> str:
+    """A table for the terminal, its columns aligned."""
+    cells = [table.head, *table.rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(table.head))]
+
+    def line(row: Sequence[str]) -> str:
+        words = [
+            cell.ljust(w) if n < table.left else cell.rjust(w)
+            for n, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "  " + "  ".join(words).rstrip()
+
+    return "\n".join([table.title, line(table.head), line(["-" * width for width in widths]), *map(line, table.rows)])

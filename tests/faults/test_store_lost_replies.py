@@ -1,0 +1,131 @@
+"""The store behind a network that loses replies: one effect, one event, the first answer.
+
+What belongs here: what the caller of a store's method sees. What does not: single calls (`test_transport_lost_replies`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from lukhas_redis import AsyncContextStore
+from lukhas_redis.errors import OutcomeUnknown, VersionConflict
+from lukhas_redis.models import Preserved
+from lukhas_redis.testing import RunningServer, TcpProxy, dump
+from tests.store.faces import FACES, connect
+
+pytestmark = pytest.mark.faults
+
+Ask = Callable[[AsyncContextStore, str], Coroutine[Any, Any, Any]]
+WRITES: dict[str, Ask] = {
+    "preserve": lambda s, cid: s.preserve("s", {"n": 2}, context_id=cid, if_version=1),
+    "preserve large": lambda s, cid: s.preserve("s", {"n": b"x" * 200_000}, context_id=cid, if_version=1),
+    "preserve staged": lambda s, cid: s.preserve(
+        "s", {"n": b"x" * 200_000}, context_id=cid, if_version=1, compression="none"
+    ),
+    "preserve new": lambda s, _: s.preserve("s", {"n": 2}),
+    "handoff": lambda s, cid: s.handoff(cid, "a", "b", if_version=1),
+    "handoff with ttl": lambda s, cid: s.handoff(cid, "a", "b", if_version=1, ttl=60),
+    "extend": lambda s, cid: s.extend(cid, 7200),
+    "pin": lambda s, cid: s.pin(cid),
+    "drop": lambda s, cid: s.drop(cid, if_version=1),
+}
+
+
+@pytest.fixture(params=FACES)
+async def store(
+    request: pytest.FixtureRequest, server: RunningServer, proxy: TcpProxy, tenant: str
+) -> AsyncGenerator[AsyncContextStore]:
+    """A store whose replies go through the proxy."""
+    made = connect(request.param, proxy.url_for(server), tenant, call_timeout_seconds=20.0)
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_write_whose_replies_are_lost_happens_once(
+    store: AsyncContextStore, server: RunningServer, proxy: TcpProxy, tenant: str, name: str, times: int
+) -> None:
+    """Executed and never answered, one time or three: the caller gets the answer of the one effect, with one event."""
+    warm = await store.preserve("s", {"n": 1})
+    await WRITES[name](store, warm.context_id)
+    one = await store.preserve("s", {"n": 1})
+    before = len(await store.events(count=1000))
+    proxy.drop_replies(times, command="EVALSHA")
+    result = await WRITES[name](store, one.context_id)
+    assert proxy.dropped == times
+    told = (await store.events(count=1000))[before:]
+    assert len(told) == 1
+    assert told[0].context_id == result.context_id
+    assert result.version == (told[0].version or 1)
+    assert (await store.check()).sound
+    assert not [key for key in dump(server.client(), prefix=f"lukhas:{{{tenant}") if b":stage:" in key]
+
+
+async def test_many_writes_whose_replies_are_lost_happen_once_each(store: AsyncContextStore, proxy: TcpProxy) -> None:
+    """A pipeline of preserves that loses its connection half way is repeated without a second effect of any."""
+    await store.preserve("s", {})
+    proxy.drop_replies(3, command="EVALSHA")
+    made = await store.preserve_many([{"session_id": "s", "data": {"n": n}} for n in range(20)])
+    assert [one.version for one in made if isinstance(one, Preserved)] == [1] * 20
+    stats = await store.stats()
+    assert (stats.live, stats.totals["preserved"]) == (21, 21)
+    assert len(await store.events(count=1000)) == 21
+
+
+async def test_an_unknown_outcome_is_settled_with_its_request_id(
+    server: RunningServer, proxy: TcpProxy, tenant: str
+) -> None:
+    """When no answer comes within the deadline the error names the request id; repeating with it tells what was done."""
+    store = connect("sync", proxy.url_for(server), tenant, call_timeout_seconds=1.0)
+    one = await store.preserve("s", {"n": 1})
+    await store.preserve("s", {"n": 2}, context_id=one.context_id)
+    proxy.drop_replies(1000, command="EVALSHA")
+    with pytest.raises(OutcomeUnknown) as caught:
+        await store.preserve("s", {"n": 3}, context_id=one.context_id, if_version=2)
+    proxy.heal()
+    assert caught.value.retryable
+    rid = caught.value.fields["request_id"]
+    done = await store.preserve("s", {"n": 3}, context_id=one.context_id, if_version=2, request_id=rid)
+    assert done.version == 3
+    with pytest.raises(VersionConflict):
+        await store.preserve("s", {"n": 3}, context_id=one.context_id, if_version=2)
+    assert len(await store.events()) == 3
+    await store.close()
+
+
+async def test_a_cancelled_write_happened_whole_or_not_at_all(
+    server: RunningServer, proxy: TcpProxy, tenant: str
+) -> None:
+    """Cancelling while the answer is held back leaves a whole effect or none, and the store usable."""
+    store = connect("async", proxy.url_for(server), tenant)
+    one = await store.preserve("s", {"n": 1})
+    for n in range(2, 12):
+        proxy.pause()
+        task = asyncio.ensure_future(store.preserve("s", {"n": n}, context_id=one.context_id, request_id=f"r{n}"))
+        for _ in range(n):
+            await asyncio.sleep(0)
+        task.cancel()
+        assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError)
+        proxy.resume()
+        done = await store.preserve("s", {"n": n}, context_id=one.context_id, request_id=f"r{n}")
+        assert done.version == n
+    assert (await store.restore(one.context_id)).data == {"n": 11}
+    assert len(await store.events()) == 11
+    await store.close()
+
+
+async def test_a_lost_reply_to_a_read_is_asked_for_again(store: AsyncContextStore, proxy: TcpProxy) -> None:
+    """restore, small and large, metadata and the rest return their answer though the first one was lost."""
+    for size in (10, 200_000):
+        one = await store.preserve("s", {"x": b"a" * size}, compression="none")
+        for ask in (store.restore, store.metadata, store.lifecycle, store.hops):
+            await ask(one.context_id)
+            proxy.drop_replies(1)
+            assert await ask(one.context_id) is not None
+        proxy.drop_replies(1)
+        assert (await store.restore(one.context_id)).data == {"x": b"a" * size}
