@@ -1,7 +1,8 @@
 """The aims of the project beside what was measured.
 
-What belongs here: which figure each aim is about, and its limit. What does not: measuring. Invariant: an aim that names a
-server or a count is judged on that server and at that count only; elsewhere its figure is shown and its verdict is `open`.
+What belongs here: which figure each aim is about, and its limit. What does not: measuring.
+Invariant: an aim that names a server or a count is judged on that server and at that count only; elsewhere its figure
+is shown and its verdict is `open`.
 """
 
 from __future__ import annotations

@@ -42,10 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="The store against raw redis-py.")
     counts = parser.add_mutually_exclusive_group()
-    quick, full = (
-        "small counts, for a look; not for conclusions",
-        "twice the counts, and a tenant of 1,000,000 contexts",
-    )
+    quick = "small counts, for a look; not for conclusions"
+    full = "twice the counts, and a tenant of 1,000,000 contexts"
     counts.add_argument("--quick", dest="plan", action="store_const", const=QUICK, default=USUAL, help=quick)
     counts.add_argument("--full", dest="plan", action="store_const", const=FULL, default=USUAL, help=full)
     parser.add_argument("--out", metavar="DIR", type=Path, default=RESULTS, help="folder of the results (%(default)s)")
@@ -67,18 +65,12 @@ def run(binary: ServerBinary, plan: Plan, *, command: str) -> Results:
             storms = [row for body in _small(made) for row in asyncio.run(storm.measure(server, body, plan))]
             hops = handoffs.measure(server, _uncompressed(made), plan)
         with running(binary, cpus) as server:
-            sizes = [memory.measure(server, *what) for what in _memory_cases(made, plan)]
+            sizes = memory.measure_all(server, _memory_cases(made, plan))
         _say(f"{binary.id}: few and many contexts")
         with running(binary, cpus) as few, running(binary, cpus) as many:
             crowds = crowd.measure(few, many, made[0], plan)
-    results: Results = {
-        "machine": machine,
-        "contests": rows,
-        "memory": sizes,
-        "storm": storms,
-        "handoffs": hops,
-        "crowd": crowds,
-    }
+    results: Results = {"machine": machine, "contests": rows, "memory": sizes, "storm": storms, "handoffs": hops}
+    results["crowd"] = crowds
     return _plain_json({**results, "aims": judged(results)})
 
 

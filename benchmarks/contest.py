@@ -8,7 +8,7 @@ and the raw side stores exactly the bytes that our store stores.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -115,16 +115,14 @@ async def measure_async(server: RunningServer, body: Body, plan: Plan) -> list[d
 
 
 @contextmanager
-def _both(server: RunningServer) -> Iterator[tuple[ContextStore, redis.Redis]]:
-    with (
-        ContextStore.connect(server.url, settings=bench_settings()) as store,
-        redis.Redis.from_url(server.url) as client,
-    ):
-        yield store, client
+def _both(server: RunningServer) -> Generator[tuple[ContextStore, redis.Redis]]:
+    with ContextStore.connect(server.url, settings=bench_settings()) as store:
+        with redis.Redis.from_url(server.url) as client:
+            yield store, client
 
 
 @asynccontextmanager
-async def both_async(server: RunningServer) -> AsyncIterator[tuple[AsyncContextStore, redis.asyncio.Redis]]:
+async def both_async(server: RunningServer) -> AsyncGenerator[tuple[AsyncContextStore, redis.asyncio.Redis]]:
     """Our store and redis-py's client as its documentation makes it."""
     async with AsyncContextStore.connect(server.url, settings=bench_settings()) as store:
         client = redis.asyncio.Redis.from_url(server.url)

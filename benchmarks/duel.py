@@ -44,7 +44,7 @@ class Lane:
         self.server_us.append(server_us / calls + self.extra_us)
 
     def summary(self) -> dict[str, Any]:
-        """Everything that is kept of the samples; the server's time is the mean of a turn, of which the median is taken."""
+        """What is kept of the samples; the server's time per call is the mean of a turn, the median over turns."""
         middle, mean = statistics.median(self.server_us), statistics.fmean(self.server_us)
         return {
             **asdict(summarise(self.took_ns)),

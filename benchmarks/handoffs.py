@@ -1,7 +1,7 @@
 """Whether a handoff costs more for a large context, or for one that was handed over often.
 
-What belongs here: lanes of handoffs. What does not: preserve and restore. Invariant: "first" lanes hand every context over
-once, so no context gets older than its lane says.
+What belongs here: lanes of handoffs. What does not: preserve and restore.
+Invariant: "first" lanes hand every context over once, so no context gets older than its lane says.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BLOCK_SIZE = "1 MB"
 
 
 def measure(server: RunningServer, bodies: list[Body], plan: Plan) -> list[dict[str, Any]]:
-    """First handoffs of contexts of every size; later ones of the smallest, with as many hops as are kept and with many."""
+    """First handoffs of contexts of every size; later ones of the smallest, with a full list of hops behind it."""
     block = plan.block[_BLOCK_SIZE]
     with ContextStore.connect(server.url, settings=bench_settings()) as store:
         meter = Meter(server)

@@ -1,7 +1,7 @@
 """Results as files, and `docs/performance.md` made from them.
 
-What belongs here: naming, writing, finding and reading results; the part of the document between its marks. What does not:
-the prose around it. Invariant: no figure in the document was typed by hand, and none comes from a quick run.
+What belongs here: naming, writing, finding and reading results; the part of the document between its marks. What does
+not: the prose around it. Invariant: no figure in the document was typed by hand, and none comes from a quick run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Where things run: servers of our own, a CPU for them and another for the client, and the machine's name.
 
-What belongs here: starting, pinning, describing. What does not: measuring. Invariant: the client may use every CPU again
-after `pinned` is left; every server listens on the loopback interface only and ends with this process.
+What belongs here: starting, pinning, describing. What does not: measuring.
+Invariant: the client may use every CPU again after `pinned` is left; every server listens on the loopback interface
+only and ends with this process.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -30,7 +31,7 @@ def bench_settings() -> Settings:
 
 
 @contextmanager
-def pinned(wanted: bool) -> Iterator[tuple[int, int] | None]:
+def pinned(wanted: bool) -> Generator[tuple[int, int] | None]:
     """Keep this process on one CPU and yield (its CPU, the servers'); None where that cannot be done."""
     allowed = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
     if not wanted or len(allowed) < 2:
@@ -44,7 +45,7 @@ def pinned(wanted: bool) -> Iterator[tuple[int, int] | None]:
 
 
 @contextmanager
-def running(binary: ServerBinary, cpus: tuple[int, int] | None) -> Iterator[RunningServer]:
+def running(binary: ServerBinary, cpus: tuple[int, int] | None) -> Generator[RunningServer]:
     """An empty server, all its threads on the second of `cpus`."""
     with start_server(binary) as server:
         if cpus is not None and sys.platform == "linux":

@@ -18,9 +18,9 @@ FEW_CONTEXTS = 1_000
 class Plan:
     """The counts of one run.
 
-    `blocks`: turns of each side after the one that warms it up. `block`: calls in a turn, by size. `crowd`: contexts of
-    the large tenant, `few` of the small one. `storm_block`: calls in a turn of the concurrent part. `old_hops`: handoffs
-    behind a context before more of them are measured. `pin`: keep client and server on a CPU each, where possible.
+    `blocks`: turns of each side after the one that warms it up. `block`: calls in a turn, by size. `crowd`: contexts
+    of the large tenant, `few` of the small one. `storm_block`: calls in a turn of the concurrent part. `old_hops`:
+    handoffs behind a context before more are measured. `pin`: keep client and server on a CPU each, where possible.
     """
 
     name: str

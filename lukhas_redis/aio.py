@@ -32,7 +32,10 @@ class AsyncShell(Shell):
         self._link: AsyncTransport | None = None
 
     async def run(self, op: Op[T], name: str = "operation", *, dry_run: bool = False) -> T:
-        """Run an operation to its result, measured under `name` (a failed `dry_run` is not counted); cancelling leaves open whether it was applied."""
+        """Run an operation to its result, measured under `name`; a failed `dry_run` is not counted.
+
+        Cancelling leaves open whether it was applied.
+        """
         started = perf_counter()
         try:
             result = await (self._link or await self._connect()).run(op)

@@ -45,9 +45,10 @@ local function run(verb, body, given, words)
   local args = named(verb, words)
   if verb.known.id then args.id = id end
   if verb.known.sid then args.sid = redis.call('HGET', given[1], 'session') or '' end
+  local names = {id = id or '', session = encoded(args.sid or ''), request_id = args.request_id or ''}
   local keys, list = {}, {}
   for i, key in ipairs(verb.keys) do
-    local made = string.gsub(key[2], '<(%a+[_%a]*)>', {id = id or '', session = encoded(args.sid or ''), request_id = args.request_id or ''})
+    local made = string.gsub(key[2], '<(%a+[_%a]*)>', names)
     keys[i] = key[1] == verb.key and given[1] or base .. made
   end
   for i, arg in ipairs(verb.args) do

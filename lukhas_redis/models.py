@@ -132,7 +132,7 @@ class Handoff:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One handoff as it was recorded; `previous_ms` is how long the same store's handoff before it took (0: unknown)."""
+    """One handoff as it was recorded; `previous_ms`: how long the same store's handoff before it took, 0 = unknown."""
 
     number: int
     at_ms: int

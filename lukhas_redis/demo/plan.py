@@ -26,7 +26,8 @@ class Plan:
 
     `runs` are (context id, path of the conversation) by number; `report_id` the context it reports in. `stuck_at` is
     (run, turn) where this worker stands still until it is killed, or None. `deadline_seconds` bounds its life.
-    `parent` is the process it must not outlive; `own` the directory of a server that is to end with the demo, or "".
+    `parent` is the process it must not outlive; `own` the directories of a server that is to end with the demo, its
+    state directory first; empty when there is none.
     """
 
     url: str
@@ -37,7 +38,7 @@ class Plan:
     stuck_at: tuple[int, int] | None
     deadline_seconds: float
     parent: int
-    own: str
+    own: list[str]
 
     def to_json(self) -> str:
         """The plan as text."""

@@ -88,7 +88,7 @@ class Relay:
             stuck_at=self.stuck_at if provider == self.victim else None,
             deadline_seconds=START_SECONDS + RELAY_SECONDS,
             parent=os.getpid(),
-            own=str(self.place.directory) if self.place.own else "",
+            own=[str(one) for one in self.place.directories] if self.place.own else [],
         )
 
     def _open(self) -> None:

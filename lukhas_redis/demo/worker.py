@@ -177,8 +177,9 @@ class Worker:
     def _orphaned(self) -> None:
         """The parent is gone without a word: take its server along."""
         if self.plan.own:
-            stop(state_dir=self.plan.own)
-            shutil.rmtree(self.plan.own, ignore_errors=True)
+            stop(state_dir=self.plan.own[0])
+            for directory in self.plan.own:
+                shutil.rmtree(directory, ignore_errors=True)
         os._exit(ORPHANED)
 
 

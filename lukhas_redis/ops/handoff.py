@@ -81,9 +81,8 @@ def handoff(
     except Refused as refused:
         raise explain(refused, f"context {cid} of tenant {space.tenant}", reset=space.resets > 0) from None
     _, dry, _, version, hop, expires_ms = (part.decode() for part in reply)
-    return Handoff(
-        cid, int(version), int(hop), source, destination, int(expires_ms), write.request_id, dry_run=write.dry or dry == "1"
-    )
+    was_dry = write.dry or dry == "1"
+    return Handoff(cid, int(version), int(hop), source, destination, int(expires_ms), write.request_id, dry_run=was_dry)
 
 
 def _note(metadata: Mapping[str, Any] | None) -> str:

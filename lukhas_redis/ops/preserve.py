@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from lukhas_redis.calls import Call, Op, Refused, Stage, together
@@ -96,19 +97,24 @@ def preserve(
     return (yield from _stored(space, wanted))
 
 
-def preserve_many(space: Space, items: Sequence[dict[str, Any]]) -> Op[list[Preserved | LukhasRedisError]]:
+def preserve_many(space: Space, items: Sequence[Mapping[str, Any]]) -> Op[list[Preserved | LukhasRedisError]]:
     """Store several contexts, each atomic by itself, in one round trip per node.
 
-    Each item is a dict with the arguments of `preserve` by name (`session_id` and `data` at least). The result holds, in
-    the order of the items, what was stored or the error that item met; one failure does not disturb the others.
+    Each item is a mapping with the arguments of `preserve` by name (`session_id` and `data` at least). The result
+    holds, in the order of the items, what was stored or the error that item met; one failure does not disturb the
+    others.
 
     Raises:
         InvalidArgument: An item is not a mapping or names an unknown argument; nothing was sent.
     """
-    for place, item in enumerate(items):
-        if not isinstance(item, Mapping) or not {"session_id", "data"} <= item.keys() <= _ARGUMENTS:
-            raise InvalidArgument(f"items[{place}] needs session_id and data, and may have {sorted(_ARGUMENTS)}")
-    return (yield from together([preserve(space, **item) for item in items]))
+    wanted = [_arguments(place, item) for place, item in enumerate(items)]
+    return (yield from together([preserve(space, **item) for item in wanted]))
+
+
+def _arguments(place: int, item: object) -> dict[str, Any]:
+    if isinstance(item, Mapping) and {"session_id", "data"} <= item.keys() <= _ARGUMENTS:
+        return dict(item)
+    raise InvalidArgument(f"items[{place}] needs session_id and data, and may have {sorted(_ARGUMENTS)}")
 
 
 _ARGUMENTS = frozenset(preserve.__annotations__) - {"space", "return"}
@@ -151,7 +157,8 @@ def _encode(space: Space, data: Mapping[str, Any], context_id: str, compression:
             ("compression", encoded.compress_ms, settings.max_compression_time_ms),
         ):
             if took > limit:
-                raise SerializationError(f"{step} took {took:.0f} ms, over max_{step}_time_ms {limit}", path="", step=step)
+                text = f"{step} took {took:.0f} ms, over max_{step}_time_ms {limit}"
+                raise SerializationError(text, path="", step=step)
     return encoded
 
 
@@ -161,7 +168,7 @@ def _stored(space: Space, wanted: _Wanted) -> Op[Preserved]:
     try:
         steps = 0
         while steps < _MOST_STEPS:
-            reply = yield from settle(space, wanted.context_id, lambda keys: _call(space, keys, wanted, victims))
+            reply = yield from settle(space, wanted.context_id, partial(_call, space, wanted, victims))
             if reply[0] == b"OK":
                 space.seen_dry = reply[1] == b"1" and not wanted.write.dry
                 return _preserved(wanted, reply)
@@ -177,7 +184,7 @@ def _stored(space: Space, wanted: _Wanted) -> Op[Preserved]:
     raise StoreFull(f"{subject}: others fill the tenant faster than room can be made", scope="entries")
 
 
-def _call(space: Space, keys: ShardKeys, wanted: _Wanted, victims: Sequence[str]) -> Call:
+def _call(space: Space, wanted: _Wanted, victims: Sequence[str], keys: ShardKeys) -> Call:
     script, encoded, write = load("preserve"), wanted.encoded, wanted.write
     large = encoded.stored_bytes > space.settings.inline_body_bytes
     ahead = large and not write.dry and not space.seen_dry

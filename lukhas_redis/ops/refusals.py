@@ -97,7 +97,7 @@ _WORDS: dict[str, Callable[[str, Refused], LukhasRedisError]] = {
     "LKSESSION": lambda subject, _: SessionConflict(f"{subject} belongs to another session; choose another id"),
     "LKREUSED": lambda subject, _: RequestReused(f"{subject}: the request id was used with other arguments"),
     "LKPAUSED": lambda subject, _: TenantPaused(f"{subject}: the tenant is paused; reads and drop still work"),
-    "LKSTAGE": lambda subject, _: Unavailable(f"{subject}: the staged payload vanished on the way; nothing was written"),
+    "LKSTAGE": lambda subject, _: Unavailable(f"{subject}: the staged payload vanished; nothing was written"),
     "LKCLOSED": lambda subject, _: Unavailable(f"{subject}: the tenant's record keeps vanishing"),
     "LKRESET": lambda subject, _: Unavailable(f"{subject}: the server keeps losing its data"),
     "LKSHARDS": lambda subject, _: Unavailable(f"{subject}: the tenant's number of shards keeps changing"),

@@ -180,7 +180,7 @@ def events(space: Space, *, after: str = "0", count: int = 100, shard: int = 0) 
     """
     if type(count) is not int or not 1 <= count <= 1000:
         raise InvalidArgument(f"count {count!r:.40} is not a whole number from 1 to 1000")
-    if not isinstance(after, str) or not _EVENT_ID.fullmatch(after):
+    if not _EVENT_ID.fullmatch(str(after)):
         raise InvalidArgument(f"after {after!r:.40} is not an event id such as 1795411152677-0")
     if space.shards is None:
         yield from discover(space)

@@ -105,7 +105,9 @@ class Telemetry:
             notices.LOG.warning("a call could not be measured; further ones are not reported", exc_info=True)
 
 
-_READS = frozenset({"restore", "restore_many", "metadata", "lifecycle", "hops", "list", "stats", "events", "flags", "audit"})
+_READS = frozenset(
+    {"restore", "restore_many", "metadata", "lifecycle", "hops", "list", "stats", "events", "flags", "audit", "check"}
+)
 
 
 def _was_dry(operation: str, space: Space) -> bool:

@@ -156,12 +156,16 @@ def test_killed_it_takes_workers_and_server_along(home: Path) -> None:
         command(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **surroundings(home)
     ) as running:
         assert running.stdout is not None
+        said: list[str] = []
         for line in running.stdout:
+            said.append(line.strip())
             if "kill -9" in line:
                 break
         running.kill()
         running.wait()
-    wait_until(lambda: left_behind(home) == [], timeout=20)
+    (url,) = [line for line in said if line.startswith("unix://")]
+    socket = Path(url.removeprefix("unix://"))
+    wait_until(lambda: left_behind(home) == [] and not socket.parent.exists(), timeout=20)
 
 
 def test_a_server_that_is_not_there_is_an_error_of_its_own(home: Path) -> None:

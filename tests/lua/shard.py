@@ -2,7 +2,7 @@
 
 What belongs here: calling a script with plausible defaults, and looking at what it left behind. What does not: the
 operations of the package (`lukhas_redis.ops`): these tests hold the scripts to their headers without them.
-Invariant: what a test does not name has the header's default, or the one in `PLAUSIBLE`.
+Invariant: what a test does not name has the header's default, or the one in `PLAUSIBLE` or `KNOWN`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ from lukhas_redis.testing import Dump, dump
 HOUR = 3_600_000
 MARKER = "5eed"
 
+# What a client that has met the tenant always sends.
+KNOWN: Mapping[str, Arg] = {"marker": MARKER, "shards": 1, "sid": "session-1", "request": "digest-of-arguments"}
 PLAUSIBLE: Mapping[str, Arg] = {
-    "marker": MARKER,
-    "shards": 1,
     "mode": "live",
     "max_entries": 5000,
     "max_bytes": 0,
     "max_type": 0,
     "policy": "reject",
     "rate": 0,
-    "sid": "session-1",
     "type": "conversation",
     "ttl_ms": HOUR,
     "if_version": -1,
@@ -48,7 +47,6 @@ PLAUSIBLE: Mapping[str, Arg] = {
     "pinned": 1,
     "name": "flag.colour",
     "token": "none",
-    "request": "digest-of-arguments",
 }
 
 
@@ -94,7 +92,7 @@ class Shard:
     def arguments(self, script: Script, args: Mapping[str, Arg]) -> dict[str, Arg]:
         """All arguments of a script: those given, else plausible ones, else the header's defaults."""
         defaults = {row.name: row.default for row in script.args if row.default is not None}
-        known = {**defaults, **PLAUSIBLE, **args}
+        known: dict[str, Arg] = {**PLAUSIBLE, **defaults, **KNOWN, **args}
         payload = known["payload"]
         known.setdefault("bytes", len(payload) if isinstance(payload, bytes) else 0)
         known.setdefault("raw_bytes", known["bytes"])
