@@ -116,9 +116,9 @@ async def measure_async(server: RunningServer, body: Body, plan: Plan) -> list[d
 
 @contextmanager
 def _both(server: RunningServer) -> Generator[tuple[ContextStore, redis.Redis]]:
-    with ContextStore.connect(server.url, settings=bench_settings()) as store:
-        with redis.Redis.from_url(server.url) as client:
-            yield store, client
+    store = ContextStore.connect(server.url, settings=bench_settings())
+    with store, redis.Redis.from_url(server.url) as client:
+        yield store, client
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import Any
+from typing import Any, cast
 
 import redis
 
@@ -62,7 +62,7 @@ def stage_us(server: RunningServer, store: ContextStore, body: Body, calls: int)
     `commandstats` adds this SET to the one inside the script, so it is taken from the slow log, by its key.
     """
     admin = server.admin
-    before = admin.config_get("slowlog-*")
+    before = cast("dict[str, str]", admin.config_get("slowlog-*"))
     admin.config_set("slowlog-max-len", 100 * calls)
     admin.config_set("slowlog-log-slower-than", 0)
     try:

@@ -1,7 +1,7 @@
 """Throughput of many tasks on one event loop: our store against redis-py, each with one client for all tasks.
 
-What belongs here: the concurrent lanes. What does not: single calls (`contest`). Invariant: both sides do the same number
-of calls in every turn, and a figure is the median over turns.
+What belongs here: the concurrent lanes. What does not: single calls (`contest`).
+Invariant: both sides do the same number of calls in every turn, and a figure is the median over turns.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The results as tables, for the terminal and for Markdown.
 
-What belongs here: choosing and formatting what is shown. What does not: computing anything. Invariant: every figure shown
-stands in the results file, so a table can be made again from the file alone.
+What belongs here: choosing and formatting what is shown. What does not: computing anything.
+Invariant: every figure shown stands in the results file, so a table can be made again from the file alone.
 """
 
 from __future__ import annotations
@@ -141,13 +141,11 @@ def markdown(table: Table) -> str:
 def plain(table: Table) -> str:
     """A table for the terminal, its columns aligned."""
     cells = [table.head, *table.rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(table.head))]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
 
     def line(row: Sequence[str]) -> str:
-        words = [
-            cell.ljust(w) if n < table.left else cell.rjust(w)
-            for n, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "  " + "  ".join(words).rstrip()
+        sized = list(zip(row, widths, strict=True))
+        words = [word.ljust(width) for word, width in sized[: table.left]]
+        return "  " + "  ".join([*words, *(word.rjust(width) for word, width in sized[table.left :])]).rstrip()
 
     return "\n".join([table.title, line(table.head), line(["-" * width for width in widths]), *map(line, table.rows)])

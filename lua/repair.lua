@@ -42,10 +42,11 @@ for i = 8, #ARGV do
     lost[#lost + 1] = {ctx, body}
   elseif #faults > 0 then
     local had = redis.call('HMGET', ctx, 'expires_ms', 'type', 'pinned', 'updated_ms')
-    local size = redis.call('HGET', sizes, id)
+    local size, deadline = redis.call('HGET', sizes, id), stored('ctx', had[1])
+    if deadline == 0 then deadline = math.max(tonumber(redis.call('ZSCORE', index, id) or 0), redis.call('PEXPIRETIME', ctx), now + 60000) end
     if size then account_remove(usage, size) end
     account_add(usage, bytes, had[2] or 'conversation')
-    sound[#sound + 1] = {id = id, ctx = ctx, body = body, deadline = fmt(stored('ctx', had[1])), pinned = had[3],
+    sound[#sound + 1] = {id = id, ctx = ctx, body = body, deadline = fmt(deadline), pinned = had[3],
       updated = fmt(stored('ctx', had[4])), size = fmt(bytes) .. ' ' .. (had[2] or 'conversation')}
   end
 end
@@ -62,6 +63,6 @@ for _, one in ipairs(sound) do
   redis.call('PEXPIREAT', one.ctx, one.deadline)
   redis.call('PEXPIREAT', one.body, one.deadline)
 end
-usage_apply(usage)
+if #answer > 2 then usage_apply(usage) end
 bury_apply(purge.graves)
 return answer

@@ -36,12 +36,18 @@ local function named(verb, words)
   return args
 end
 
+-- Whether the operator gave the key that the verb is about; a session's contexts can be listed, too.
+local function is_own(verb, name, id)
+  if verb.key == 'ctx' then return id ~= nil end
+  return name == verb.own or (verb.key == 'members' and string.match(name, '^session:.') ~= nil)
+end
+
 -- The keys and arguments of a script, from the one key the operator gave.
 local function run(verb, body, given, words)
   if #given ~= 1 then error({err = 'LKARGUMENT name=keys takes=1'}) end
   local base, name = string.match(given[1], '^([^{}]+:{[^{}]+}:)(.+)$')
   local id = base and string.match(name, '^ctx:(.+)$')
-  if not base or (verb.key == 'ctx') ~= (id ~= nil) then error({err = 'LKARGUMENT name=key takes=' .. verb.pattern}) end
+  if not base or not is_own(verb, name, id) then error({err = 'LKARGUMENT name=key takes=' .. verb.pattern}) end
   local args = named(verb, words)
   if verb.known.id then args.id = id end
   if verb.known.sid then args.sid = redis.call('HGET', given[1], 'session') or '' end
@@ -116,10 +122,11 @@ def _contract(script: Script) -> str:
     )
     known = ", ".join(f"{row.name} = true" for row in script.args)
     pattern = next(row.pattern for row in script.keys if row.name == script.fcall)
+    own = pattern.split("}:", 1)[1]
     takes = ",".join(row.name for row in script.args if row.name not in ("id", "sid"))
     return (
-        f"{{key = '{script.fcall}', pattern = '{pattern}', keys = {{{keys}}}, args = {{{args}}}, "
-        f"known = {{{known}}}, takes = '{takes}'}}"
+        f"{{key = '{script.fcall}', own = '{own}', pattern = '{pattern}', "
+        f"keys = {{{keys}}}, args = {{{args}}}, known = {{{known}}}, takes = '{takes}'}}"
     )
 
 

@@ -200,7 +200,7 @@ def _rows(lines: list[str]) -> dict[str, list[str]]:
         if not line.startswith(("--", "#!")):
             return rows
         if found := _SECTION.match(line):
-            section = found[1]
+            section = str(found[1])
             rows[section].append(found[2])
         elif section and (more := _CONTINUED.match(line)):
             rows[section].append(more[1])

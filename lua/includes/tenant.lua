@@ -15,6 +15,7 @@ local function tenant_check(flags, shard, dry, mode, shards, marker, when_paused
   local set = redis.call('HMGET', flags, 'mode', 'max_entries', 'max_bytes', 'policy', 'max_mbps')
   local known = redis.call('HMGET', shard, 'shards', 'marker')
   mode = set[1] or mode
+  if mode ~= 'live' and mode ~= 'dry_run' and mode ~= 'paused' then refuse('CORRUPT', 'key=flags') end
   dry = dry == '1' or mode == 'dry_run'
   if marker ~= '' and known[2] ~= marker then refuse('RESET') end
   if not known[1] and not dry then refuse('CLOSED') end

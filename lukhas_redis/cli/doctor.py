@@ -76,7 +76,7 @@ class Examination:
         if self._quick:
             return
         yield from server.thorough(report, settings)
-        yield rights.rights(line, KeySpace(settings.prefix, settings.tenant))
+        yield rights.rights(line.node, self._plan, KeySpace(settings.prefix, settings.tenant))
         yield server.functions(line)
         if first and self._plan.mode == "cluster":
             yield cluster.cluster(line)

@@ -59,10 +59,10 @@ VERBS: FCALL <verb> 1 '<key>' [name value ...]; those marked (reads) also with F
   ... stands for what else it may take, each with a default: {common}
 
 EXAMPLES
-  FCALL lukhas_set_flag 1 '{prefix}:{{default}}:flags' name mode value paused by ann reason 'moving house'
   FCALL lukhas_extend 1 '{prefix}:{{default}}:ctx:<id>' ttl_ms 7200000
   FCALL_RO lukhas_metadata 1 '{prefix}:{{default}}:ctx:<id>'
   FCALL_RO lukhas_list 1 '{prefix}:{{default}}:index' count 20
+  FCALL lukhas_set_flag 1 '{prefix}:{{default}}:flags' name mode value paused by ann reason 'moving house'
 """
 
 

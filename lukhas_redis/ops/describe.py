@@ -48,12 +48,16 @@ def lifecycle(space: Space, context_id: str) -> Op[LifecycleDocument]:
     Raises:
         InvalidId: Nothing was sent; do not retry.
         ContextNotFound and its kin: It is not there, and why.
+        ContextCorrupted: Its metadata or a transition is not ours; it was left as it is.
         Unavailable: Retry later.
     """
     cid = valid_context_id(context_id)
     now_ms, body_bytes, ctx_deadline, body_deadline, fields, log, _ = yield from _asked(space, cid, _life(space, cid))
     known = metadata_from(cid, {**pairs(fields), "now_ms": now_ms})
-    transitions = _transitions(known, log)
+    try:
+        transitions = _transitions(known, log)
+    except ValueError as error:
+        raise ContextCorrupted(f"context {cid}: a transition cannot be read ({error!r:.80})", context_id=cid) from None
     invariants = Invariants(
         unique_context_id=True,
         ttl_respected=known.expires_ms == ctx_deadline == body_deadline and known.expires_ms >= known.now_ms,
@@ -133,26 +137,35 @@ def _metadata(context_id: str, fields: Mapping[str, Any]) -> Metadata:
     owner, accessed = fields.get("owner"), fields.get("accessed_ms")
     return Metadata(
         context_id=context_id,
-        version=int(fields["version"]),
+        version=_number(fields["version"]),
         incarnation=fields["nonce"].decode(),
-        sequence=int(fields["seq"]),
+        sequence=_number(fields["seq"]),
         session_id=fields["session"].decode(),
         context_type=fields["type"].decode(),
         owner=owner.decode() if owner else None,
-        created_ms=int(fields["created_ms"]),
-        updated_ms=int(fields["updated_ms"]),
-        expires_ms=int(fields["expires_ms"]),
-        ttl_ms=int(fields["ttl_ms"]),
-        accessed_ms=int(accessed) if accessed else None,
-        hop_count=int(fields.get("hops") or 0),
+        created_ms=_number(fields["created_ms"]),
+        updated_ms=_number(fields["updated_ms"]),
+        expires_ms=_number(fields["expires_ms"]),
+        ttl_ms=_number(fields["ttl_ms"]),
+        accessed_ms=_number(accessed) if accessed else None,
+        hop_count=_number(fields.get("hops") or 0),
         pinned=bool(fields.get("pinned")),
-        raw_bytes=int(fields["raw_bytes"]),
-        stored_bytes=int(fields["stored_bytes"]),
-        level=int(fields["level"]),
+        raw_bytes=_number(fields["raw_bytes"]),
+        stored_bytes=_number(fields["stored_bytes"]),
+        level=_number(fields["level"]),
         checksum=fields["checksum"].decode(),
         digest=fields["digest"].decode(),
-        now_ms=int(fields["now_ms"]),
+        now_ms=_number(fields["now_ms"]),
     )
+
+
+def _number(value: object) -> int:
+    """A whole number as our scripts write them: int() alone would take spaces, underscores and any length."""
+    if isinstance(value, bytes) and value.isdigit() and len(value) <= 16:
+        return int(value)
+    if isinstance(value, int) and 0 <= value < 10**16:
+        return value
+    raise ValueError(f"{value!r:.40} is no number of ours")
 
 
 def _transitions(known: Metadata, log: Sequence[bytes]) -> list[Transition]:

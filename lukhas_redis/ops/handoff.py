@@ -75,7 +75,7 @@ def handoff(
 
     try:
         reply = yield from settle(space, cid, call)
-        if reply[0] == b"SESSION":
+        while reply[0] == b"SESSION":
             args["sid"] = reply[1].decode()
             reply = yield from settle(space, cid, call)
     except Refused as refused:

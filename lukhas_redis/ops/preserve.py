@@ -231,7 +231,7 @@ def limit_args(space: Space, context_type: str) -> dict[str, Arg]:
     return {
         "max_entries": settings.max_memory_store_entries // shards,
         "max_bytes": settings.max_tenant_bytes // shards,
-        "max_type": int(settings.max_memory_store_entries * share) // shards if share < 1 else 0,
+        "max_type": max(1, int(settings.max_memory_store_entries * share) // shards) if share < 1 else 0,
         "policy": settings.eviction_policy,
         "rate": settings.max_context_throughput_mbps * 125_000 // shards,
     }

@@ -101,7 +101,7 @@ def _step(space: Space, keys: ShardKeys, ids: Sequence[str], *, repair: bool) ->
 
 def _recount(keys: ShardKeys, *, repair: bool) -> Op[tuple[int, int] | None]:
     script = load("recount")
-    words = script.pack(shard_keys(keys, "sizes", "usage"), {"dry": int(not repair)})
+    words = script.pack(shard_keys(keys, "sizes", "usage", "flags"), {"dry": int(not repair)})
     try:
         bytes_off, entries_off = yield Call(script, keys.tag, words, request_id="recount")
     except Refused as refused:

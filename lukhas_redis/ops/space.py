@@ -58,9 +58,15 @@ class Space:
         if len(self.hop_ms) > 1000:
             self.hop_ms.popitem(last=False)
 
-    def met(self, tag: str, marker: bytes | None) -> None:
-        """Note which incarnation of the server's data a shard showed; another one than before is a reset."""
+    def met(self, tag: str, marker: bytes | None, believed: str | None) -> None:
+        """Note which incarnation of the server's data a shard showed; another one than before is a reset.
+
+        `believed` is what was known when the question was sent: when another call learned something meanwhile,
+        this answer may be the older one and says nothing.
+        """
         known, seen = self.markers.get(tag), marker.decode() if marker else None
+        if known != believed:
+            return
         if known is not None and known != seen:
             self.resets += 1
             self.forget()
@@ -76,6 +82,7 @@ class Space:
 def discover(space: Space) -> Op[None]:
     """Read how many shards the tenant has, if it has a record; changes nothing on the server."""
     root = space.keys.root
+    believed = space.markers.get(root.tag)
     record, mode = yield (
         Read(root.tag, ("HMGET", root.shard, "shards", "marker")),
         Read(root.tag, ("HGET", root.flags, "mode")),
@@ -85,7 +92,7 @@ def discover(space: Space) -> Op[None]:
             raise reply
     shards, marker = record
     space.seen_dry = (mode or space.settings.initial_mode.encode()) == b"dry_run"
-    space.met(root.tag, marker)
+    space.met(root.tag, marker, believed)
     if shards and marker:
         space.shards = int(shards)
 
@@ -97,8 +104,9 @@ def open_shard(space: Space, keys: ShardKeys) -> Op[None]:
         marker, mode = space.mint()[:16], space.settings.initial_mode
         args: dict[str, Arg] = {"shards": space.shard_count, "marker": marker, "mode": mode}
         words = script.pack({"flags": place.flags, "shard": place.shard}, args)
+        believed = space.markers.get(place.tag)
         shards, marker, _ = yield Call(script, place.tag, words, request_id="open")
-        space.met(place.tag, marker)
+        space.met(place.tag, marker, believed)
         space.shards = int(shards)
 
 
@@ -118,7 +126,7 @@ def settle_on(space: Space, place: Callable[[], ShardKeys], build: Callable[[Sha
             yield from discover(space)
         keys = place()
         if space.shards is not None and keys.tag not in space.markers:
-            space.met(keys.tag, (yield Read(keys.tag, ("HGET", keys.shard, "marker"))))
+            space.met(keys.tag, (yield Read(keys.tag, ("HGET", keys.shard, "marker"))), None)
         believed = space.markers.get(keys.tag)
         try:
             return (yield build(keys))  # type: ignore[no-any-return]
@@ -132,8 +140,7 @@ def _learn(space: Space, keys: ShardKeys, refused: Refused, believed: str | None
         yield from open_shard(space, keys)
     elif refused.word == "LKRESET":
         # Of several calls that went out with the same belief, the first one counts the reset.
-        if space.markers.get(keys.tag) == believed:
-            space.met(keys.tag, None)
+        space.met(keys.tag, None, believed)
     elif refused.word == "LKSHARDS":
         space.forget()
     else:

@@ -46,7 +46,7 @@ def extend(
         return {**context_keys(keys, cid), **shared, "session": keys.session(str(args["sid"]))}
 
     reply = yield from _change(space, "extend", cid, write, names, args)
-    if reply[0] == b"SESSION":
+    while reply[0] == b"SESSION":
         args["sid"] = reply[1].decode()
         reply = yield from _change(space, "extend", cid, write, names, args)
     return Extended(cid, int(reply[3]), int(reply[4]), dry_run=write.dry or reply[1] == b"1")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from lukhas_redis.calls import Call, Request
+from lukhas_redis.calls import Call, Request, Snapshot
 from lukhas_redis.errors import LukhasRedisError, OutcomeUnknown, Unavailable, WrongKeyType
 from lukhas_redis.transport.inspection import inspect, inspect_durability
 from lukhas_redis.transport.outcome import Verdict, final_error, judge, refused
@@ -225,9 +225,10 @@ class _Attempts:
 
     def _wrong_type(self, node: Node, message: str) -> Steps[LukhasRedisError]:
         """Name the keys that hold another type than the script's header declares."""
-        request = self.unit.request
+        request = self.unit.request.call if isinstance(self.unit.request, Snapshot) else self.unit.request
         if not isinstance(request, Call):
-            return WrongKeyType(f"a key holds another type than ours on {node}: {message}", server=str(node))
+            key = str(request.words[1])
+            return WrongKeyType(f"{key} holds another type than ours on {node}: {message}", key=key, server=str(node))
         asked = type_commands(request)
         outcome: Outcome = yield Exchange(node, [command for _, _, command in asked], self.deadline)
         found: list[str] = []

@@ -17,7 +17,7 @@ from tests.cli.running import Lukhas, run_process
 
 
 def test_ls_lists_what_the_store_lists(lukhas: Lukhas, store: ContextStore) -> None:
-    """`ls -o json` is an array with one object per live context, with the store's own values, soonest deadline first."""
+    """`ls -o json` is an array, one object per live context with the store's own values, soonest deadline first."""
     late = store.preserve("s1", {"n": 1}, ttl=600)
     soon = store.preserve("s2", {"n": 2}, ttl=60, context_type="session")
     store.handoff(late.context_id, "a", "b")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 
 from lukhas_redis import ContextStore, Settings
-from lukhas_redis.cli.diagnosis import rights, server as judging, tenant as tenants
+from lukhas_redis.cli.diagnosis import rights
+from lukhas_redis.cli.diagnosis import server as judging
+from lukhas_redis.cli.diagnosis import tenant as tenants
 from lukhas_redis.cli.diagnosis.finding import Finding
 from lukhas_redis.cli.diagnosis.report import Report
 from lukhas_redis.keys import KeySpace
 from lukhas_redis.models import Stats
-from lukhas_redis.testing import RunningServer, assert_same, dump, wait_until
+from lukhas_redis.testing import RunningServer, ServerBinary, assert_same, dump, wait_until
 from tests.cli.running import Lukhas, Ran
+from tests.deploy.deployed import Deployed, boot, make_secrets
 from tests.fix_farm import Topology
 
 QUICK = {"reach", "version", "deployment", "role", "eviction"}
@@ -128,17 +131,17 @@ def test_node_of_a_cluster_behind_a_plain_url_fails(cluster: Any, capsysbinary: 
 
 
 @pytest.mark.parametrize(
-    ("rules", "status"),
+    "rules, status",
     [
         ("~lukhas:* +@all", "ok"),
-        ("~lukhas:* +@read +@connection +@transaction +evalsha +script|load +info +time -exists", "warn"),
+        ("~lukhas:* +@read +@connection +@transaction +evalsha +script|load +info +time", "warn"),
         ("~lukhas:* +@all -hset -zadd", "fail"),
         ("~other:* +@all", "fail"),
         ("~lukhas:* +@all -multi", "warn"),
     ],
 )
 def test_rights(own: Callable[..., tuple[RunningServer, Lukhas]], rules: str, status: str) -> None:
-    """A worker is ok, a reader a warning, missing commands or keys a failure, and an unanswerable question a warning."""
+    """A worker is ok, a reader a warning, missing commands or keys a failure, what cannot be asked a warning."""
     server, lukhas = own()
     server.command("ACL", "SETUSER", "u", "on", ">secret", *rules.split())
     url = f"redis://u:secret@{server.host}:{server.port}"
@@ -148,6 +151,28 @@ def test_rights(own: Callable[..., tuple[RunningServer, Lukhas]], rules: str, st
     if "-hset" in rules:
         assert found["found"].endswith("may not run: hset, zadd")
     assert "secret" not in ran.out + ran.err
+
+
+@pytest.fixture(scope="module")
+def deployed(binary: ServerBinary, tmp_path_factory: pytest.TempPathFactory) -> Generator[Deployed]:
+    """A server with the shipped configuration and users."""
+    booted = boot(binary, make_secrets(binary, tmp_path_factory.mktemp("secrets")))
+    yield booted
+    booted.server.close()
+
+
+@pytest.mark.parametrize("user, rights_status", [("worker", "ok"), ("reader", "warn"), ("ops", "warn")])
+def test_shipped_roles(
+    deployed: Deployed, capsysbinary: pytest.CaptureFixture[bytes], user: str, rights_status: str
+) -> None:
+    """As each role of deploy/users.acl nothing but what its role cannot do is reported, and nothing fails."""
+    Lukhas(capsysbinary, "--url", deployed.url("deploy")).json("functions", "load")
+    ran = Lukhas(capsysbinary, "--url", deployed.url(user))("doctor", "-o", "json")
+    found = findings(ran)
+    assert found["rights"]["status"] == rights_status, found["rights"]
+    assert ran.code == 0, [finding for finding in found.values() if finding["status"] == "fail"]
+    assert found["functions"]["status"] == ("ok" if user == "ops" else "warn")
+    assert deployed.password(user) not in ran.out + ran.err
 
 
 def test_probe_covers_every_command_and_runs_none(server: RunningServer) -> None:
@@ -221,7 +246,7 @@ def report(skew_ms: float = 0.0, round_trip_ms: float = 0.1, **facts: str) -> Re
 
 
 @pytest.mark.parametrize(
-    ("check", "status", "given"),
+    "check, status, given",
     [
         ("version", "fail", report(redis_version="6.2.14", valkey_version="")),
         ("version", "warn", report(valkey_version="7.2.5")),
@@ -255,7 +280,7 @@ def stats(**changes: Any) -> Stats:
 
 
 @pytest.mark.parametrize(
-    ("changes", "status"),
+    "changes, status",
     [({"pressure": 0.86}, "warn"), ({"pressure": 1.0}, "fail"), ({"pressure": 1.0, "policy": "evict_lru"}, "warn")],
 )
 def test_pressure(changes: dict[str, Any], status: str) -> None:

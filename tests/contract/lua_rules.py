@@ -22,11 +22,13 @@ TYPED = {
     "any": "PEXPIRETIME PEXPIREAT PEXPIRE UNLINK TIME",
 }
 TYPE_OF = {command: kind for kind, commands in TYPED.items() for command in commands.split()}
-WRITES = set("HSET HSETNX HDEL SET RENAME RPUSH LTRIM ZADD ZREM ZPOPMIN XADD PEXPIREAT PEXPIRE UNLINK".split())
+_WRITING = "HSET HSETNX HDEL SET RENAME RPUSH LTRIM ZADD ZREM ZPOPMIN XADD PEXPIREAT PEXPIRE UNLINK"
+WRITES = set(_WRITING.split())
 KINDS = {"int", "uuid", "text", "name", "hex", "word", "flag", "id", "bytes"}
 # A repeat under `durable` rewrites its own record with its own words, and what called it returns at once.
 WRITES_BEFORE = {"request_check"}
-OF_LUA = set("ipairs pairs tonumber tostring unpack type error function if elseif while and or not return for in".split())
+_LUA = "ipairs pairs tonumber tostring unpack type error function if elseif while and or not return for in"
+OF_LUA = set(_LUA.split())
 EVENTS = {"expired": "context.expire", "evicted": "context.evict", "lost": "context.lose", "dropped": "context.drop"}
 
 _CALL = re.compile(r"(?<![\w.:'])([A-Za-z_]\w*)\s*\(")
@@ -120,10 +122,11 @@ def names(source: Source, _: Mapping[str, str]) -> Iterator[str]:
 
 def trailing(source: Source, _: Mapping[str, str]) -> Iterator[str]:
     """`KEYS` and `ARGV` are read by position only where the header ends with a list."""
-    rows = {"KEYS": source.script.keys, "ARGV": source.script.args}
-    for which, all_rows in rows.items():
+    script = source.script
+    lists = {"KEYS": any(row.many for row in script.keys), "ARGV": any(row.many for row in script.args)}
+    for which, has_list in lists.items():
         by_position = re.findall(rf"{which}\[|#{which}|unpack\({which},|ipairs\({which}\)", source.own)
-        if by_position and not any(row.many for row in all_rows):
+        if by_position and not has_list:
             yield f"{by_position[0]} is used, but the header lists no further {which}"
 
 
@@ -180,7 +183,9 @@ def includes(source: Source, _: Mapping[str, str]) -> Iterator[str]:
     homes = {source.functions[name].home for name in reached}
     for home in set(source.direct) - homes:
         yield f"includes/{home} is not used"
-    known = set(source.functions) | set(re.findall(r"local function (\w+)", source.own + "".join(source.includes.values())))
+    known = set(source.functions) | set(
+        re.findall(r"local function (\w+)", source.own + "".join(source.includes.values()))
+    )
     bodies = [source.functions[name].body for name in reached]
     for missing in set().union(*map(called, [source.own, *bodies])) - known:
         yield f"calls {missing}, which no include defines"

@@ -92,7 +92,7 @@ def test_a_good_script_breaks_no_rule() -> None:
     }
 
 
-@pytest.mark.parametrize(("rule", "was", "becomes"), BREAKS)
+@pytest.mark.parametrize("rule, was, becomes", BREAKS)
 def test_each_rule_can_fail(rule: str, was: str, becomes: str) -> None:
     """A script that breaks a rule is found by that rule."""
     assert GOOD.count(was) == 1

@@ -1,6 +1,6 @@
 """The store behind a network that loses replies: one effect, one event, the first answer.
 
-What belongs here: what the caller of a store's method sees. What does not: single calls (`test_transport_lost_replies`).
+What belongs here: what a caller of the store sees. What does not: single calls (`test_transport_lost_replies`).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ async def test_many_writes_whose_replies_are_lost_happen_once_each(store: AsyncC
 async def test_an_unknown_outcome_is_settled_with_its_request_id(
     server: RunningServer, proxy: TcpProxy, tenant: str
 ) -> None:
-    """When no answer comes within the deadline the error names the request id; repeating with it tells what was done."""
+    """Without an answer until the deadline the error names the request id; repeating with it tells what was done."""
     store = connect("sync", proxy.url_for(server), tenant, call_timeout_seconds=1.0)
     one = await store.preserve("s", {"n": 1})
     await store.preserve("s", {"n": 2}, context_id=one.context_id)

@@ -25,11 +25,48 @@ WEIRD: tuple[Arg, ...] = (
     *("1e3", "01", "\n", "a b", "ü", "9" * 40, b"\x00\xff", "x" * 2000, "-0", "1000000000000001"),
 )
 SCORES = (-1.5, 1e300, float("inf"), float("-inf"), 0.5, 1e15)
-CORRUPT = ("0x7fffffffffff", "1e14", " 1795411438527", "abc", "", "-5", "1.5", str(2**63), str(10**17), "9" * 30, "nan", " 1", "\xff")
+CORRUPT = (
+    "0x7fffffffffff",
+    "1e14",
+    " 1795411438527",
+    "abc",
+    "",
+    "-5",
+    "1.5",
+    str(2**63),
+    str(10**17),
+    "9" * 30,
+    "nan",
+    " 1",
+    "\xff",
+)
 NUMERIC = {
-    "ctx": ("version", "seq", "created_ms", "updated_ms", "expires_ms", "ttl_ms", "accessed_ms", "hops", "stored_bytes"),
-    "usage": ("bytes", "entries", "entries:conversation", "preserved", "expired", "lost", "dropped", "evicted", "rate_at",
-              "rate_left", "restored", "handed_off", "corrupt"),
+    "ctx": (
+        "version",
+        "seq",
+        "created_ms",
+        "updated_ms",
+        "expires_ms",
+        "ttl_ms",
+        "accessed_ms",
+        "hops",
+        "stored_bytes",
+    ),
+    "usage": (
+        "bytes",
+        "entries",
+        "entries:conversation",
+        "preserved",
+        "expired",
+        "lost",
+        "dropped",
+        "evicted",
+        "rate_at",
+        "rate_left",
+        "restored",
+        "handed_off",
+        "corrupt",
+    ),
     "flags": ("mode", "max_entries", "max_bytes", "policy", "max_mbps"),
     "shard": ("shards", "marker"),
     "sizes": IDS,
@@ -86,6 +123,7 @@ HABITS: tuple[Mapping[str, Arg], ...] = (
     {**_FULL, "policy": "evict_oldest", "max_entries": 2},
     {**_FULL, "policy": "evict_lru", "max_entries": 3},
     {**_FULL, "max_entries": 5000, "staged": 1},
+    {**_FULL, "max_entries": 5000, "rate": 5},
     {"mode": "dry_run"},
 )
 
@@ -121,7 +159,9 @@ class Mischief:
         self.habits: Mapping[str, Arg] = {}
         self.scripts = [load(name) for name in script_names()]
         # The writers of contexts meet everything else, so they come more often.
-        self.weights = [12 if script.name == "preserve" else 2 if "id" in script.arg_names else 1 for script in self.scripts]
+        self.weights = [
+            12 if script.name == "preserve" else 2 if "id" in script.arg_names else 1 for script in self.scripts
+        ]
 
     def attempt(self) -> Attempt:
         """A random call, mostly plausible."""
@@ -148,7 +188,7 @@ class Mischief:
             sid, kind = self.random.choice(SESSIONS), self.random.choice(TYPES)
             self.shard.call("preserve", id=one, sid=sid, type=kind, payload=self.random.choice(PAYLOADS[1:]))
             if self.random.random() < 0.4:
-                self.shard.call("handoff", id=one, request_id=self.random.choice(REQUESTS), request=f"d-{one}")
+                self.shard.call("handoff", id=one, request_id=self.random.choice(REQUESTS), request="d1")
         self.habits = self.random.choice(HABITS)
         mode = self.random.choice(("", "", "", "", "", "live", "dry_run", "paused"))
         if mode:
@@ -176,15 +216,14 @@ class Mischief:
     def any_key(self) -> str:
         """Any key of the shard."""
         keys, one = self.shard.keys, self.random.choice(IDS)
-        return self.random.choice(
-            [
-                *(keys.ctx(one), keys.body(one), keys.hops(one), keys.log(one)),
-                *(getattr(keys, name) for name in SHARD_KEYS),
-                keys.session(self.random.choice(SESSIONS)),
-                keys.request(self.random.choice(REQUESTS[1:])),
-                keys.stage(self.random.choice(TOKENS)),
-            ]
-        )
+        names: list[str] = [
+            *(keys.ctx(one), keys.body(one), keys.hops(one), keys.log(one)),
+            *(getattr(keys, name) for name in SHARD_KEYS),
+            keys.session(self.random.choice(SESSIONS)),
+            keys.request(self.random.choice(REQUESTS[1:])),
+            keys.stage(self.random.choice(TOKENS)),
+        ]
+        return self.random.choice(names)
 
     def _stage(self, payload: bytes, token: str) -> None:
         found = self.random.choice([payload, payload, payload, payload[:-1], b"", b"#" * len(payload), None])

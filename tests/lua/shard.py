@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import redis
+from redis.exceptions import NoScriptError
 
 from lukhas_redis.calls import Refused
 from lukhas_redis.keys import KeySpace, ShardKeys
@@ -121,12 +122,23 @@ class Shard:
         script = load(name)
         return self.send(script, self.words(script, args, keys=keys or {}, more=more))
 
+    def tried(self, script: Script, words: Sequence[Arg]) -> Any:
+        """As `send`, but a refusal or an error is the result."""
+        try:
+            return self.send(script, words)
+        except (Refused, redis.ResponseError) as error:
+            return error
+
+    def outcome(self, name: str, /, *, more: Sequence[str] = (), **args: Arg) -> Any:
+        """As `call`, but a refusal or an error is the result."""
+        return self.tried(load(name), self.words(load(name), args, keys={}, more=more))
+
     def send(self, script: Script, words: Sequence[Arg]) -> Any:
         """Run a script with these words; it is loaded when the server does not know it."""
         try:
             try:
                 return self.client.execute_command("EVALSHA", script.sha, *words)  # type: ignore[no-untyped-call]
-            except redis.exceptions.NoScriptError:
+            except NoScriptError:
                 self.client.script_load(script.text)
                 return self.client.execute_command("EVALSHA", script.sha, *words)  # type: ignore[no-untyped-call]
         except redis.ResponseError as error:
@@ -155,7 +167,7 @@ class Shard:
 
     def now_ms(self) -> int:
         """The server's clock."""
-        seconds, micros = self.client.time()  # type: ignore[misc]
+        seconds, micros = self.client.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
     def usage(self) -> dict[str, int]:
@@ -181,12 +193,11 @@ class Shard:
         """The absolute deadline (ms) of each key of a context; -2 where there is none."""
         one = context_id(number)
         return {
-            part: int(self.client.pexpiretime(getattr(self.keys, part)(one)))  # type: ignore[arg-type]
-            for part in ("ctx", "body", "hops", "log")
+            part: int(self.client.pexpiretime(getattr(self.keys, part)(one))) for part in ("ctx", "body", "hops", "log")
         }
 
     def expire(self, number: int) -> None:
-        """Make context `number` as native expiry leaves it: keys gone, accounts not yet, one second past its deadline."""
+        """Leave context `number` as native expiry does, a second past its deadline: keys gone, accounts not yet."""
         one = context_id(number)
         self.client.unlink(*(getattr(self.keys, part)(one) for part in ("ctx", "body", "hops", "log")))
         self.client.zadd(self.keys.index, {one: self.now_ms() - 1000})

@@ -1,6 +1,6 @@
-"""Limits: entries, bytes, shares, throughput; purging before anything is called full; eviction.
+"""Limits: entries, bytes, shares; purging before anything is called full; eviction.
 
-What belongs here: what preserve does at a limit. What does not: sequences of calls (`test_accounts`).
+What belongs here: what preserve does at a limit. What does not: sequences of calls (`test_accounts`), throughput.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lukhas_redis.calls import Refused
+from lukhas_redis.scripts import load
 from lukhas_redis.testing import assert_same
 from tests.lua.accounts import wrong_accounts
 from tests.lua.shard import Shard, context_id
@@ -45,7 +46,7 @@ def order(shard: Shard) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("limit", "facts"),
+    "limit, facts",
     [
         ({"max_entries": 2}, {"scope": "entries", "limit": "2"}),
         ({"max_bytes": 24}, {"scope": "bytes", "limit": "24"}),
@@ -68,7 +69,7 @@ def test_a_context_larger_than_the_limit_is_refused_whatever_the_policy(shard: S
 
 
 def test_a_lowered_limit_refuses_growth_only(shard: Shard) -> None:
-    """Over a limit that was lowered since, a replacement of the same size or less goes through, a larger one does not."""
+    """Over a limit that was lowered since, a replacement that is no larger goes through, a larger one does not."""
     for number in (1, 2, 3):
         shard.preserve(number)
     assert shard.preserve(1, max_bytes=13, max_entries=1)[0] == b"OK"
@@ -77,7 +78,8 @@ def test_a_lowered_limit_refuses_growth_only(shard: Shard) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "scope"), [("max_entries", "1", "entries"), ("max_bytes", "12", "bytes"), ("max_bytes", "1", "bytes")]
+    "name, value, scope",
+    [("max_entries", "1", "entries"), ("max_bytes", "12", "bytes"), ("max_bytes", "1", "bytes")],
 )
 def test_a_flag_outranks_the_caller(shard: Shard, name: str, value: str, scope: str) -> None:
     """The tenant's own limit counts, whatever limit the caller's settings have."""
@@ -86,7 +88,9 @@ def test_a_flag_outranks_the_caller(shard: Shard, name: str, value: str, scope: 
     assert refused(shard, 2, max_entries=99, max_bytes=99).facts == {"scope": scope, "limit": value}
 
 
-@pytest.mark.parametrize(("name", "value", "part"), [("max_entries", "5", "2"), ("max_bytes", "25", "12"), ("max_bytes", "1", "1")])
+@pytest.mark.parametrize(
+    "name, value, part", [("max_entries", "5", "2"), ("max_bytes", "25", "12"), ("max_bytes", "1", "1")]
+)
 def test_a_flag_is_the_tenants_limit_and_a_shard_has_its_part(shard: Shard, name: str, value: str, part: str) -> None:
     """The part is rounded down, so the parts never exceed the whole; a limit in bytes never becomes `no limit`."""
     shard.client.hset(shard.keys.shard, "shards", "2")
@@ -248,8 +252,6 @@ def test_again_leaves_the_old_version_as_it_was(shard: Shard) -> None:
 @pytest.mark.parametrize("wrong", ["no keys", "a key too few", "an id too many", "too many"])
 def test_victims_and_their_keys_must_match(shard: Shard, wrong: str) -> None:
     """Lists that do not belong together are refused before anything is written."""
-    from lukhas_redis.scripts import load
-
     for number in (1, 2):
         shard.preserve(number)
     script = load("preserve")
@@ -269,33 +271,6 @@ def test_victims_and_their_keys_must_match(shard: Shard, wrong: str) -> None:
         shard.send(script, words)
     assert caught.value.facts == {"name": "victim"}
     assert_same(before, shard.dump())
-
-
-def test_throughput_is_refused_with_the_time_to_wait(shard: Shard) -> None:
-    """One second's worth may go at once, one write may overdraw it; then it is refused until the debt is paid."""
-    shard.preserve(1, rate=10)
-    error = refused(shard, 2, rate=10)
-    assert error.word == "LKTHROTTLED"
-    assert 1 <= error.number("retry_after_ms") <= 300
-    shard.client.hincrby(shard.keys.usage, "rate_at", -error.number("retry_after_ms"))
-    assert shard.preserve(2, rate=10)[0] == b"OK"
-
-
-def test_an_idle_second_fills_the_bucket_whatever_was_owed(shard: Shard) -> None:
-    """A debt is forgiven after a second without writes, and the bucket never holds more than one second's worth."""
-    shard.preserve(1, rate=10, payload=b"x" * 1000)
-    shard.client.hincrby(shard.keys.usage, "rate_at", -1000)
-    assert shard.preserve(2, rate=10)[0] == b"OK"
-    assert shard.usage()["rate_left"] == 10 - 12
-
-
-def test_the_tenants_throughput_flag_counts(shard: Shard) -> None:
-    """`max_mbps` is megabits a second; 0 takes the limit away."""
-    shard.call("set_flag", name="max_mbps", value="1")
-    shard.preserve(1, rate=1, payload=b"x" * 250_000)
-    assert refused(shard, 2, rate=0).word == "LKTHROTTLED"
-    shard.call("set_flag", name="max_mbps", value="0")
-    assert shard.preserve(2, rate=1)[0] == b"OK"
 
 
 def test_an_unknown_policy_evicts_nothing(shard: Shard) -> None:

@@ -35,7 +35,7 @@ def test_open_gives_a_record_once(shard: Shard) -> None:
     assert_same(before, shard.dump())
 
 
-@pytest.mark.parametrize(("mode", "flag"), [("live", None), ("dry_run", b"dry_run")])
+@pytest.mark.parametrize("mode, flag", [("live", None), ("dry_run", b"dry_run")])
 def test_open_sets_the_first_mode(shard: Shard, mode: str, flag: bytes | None) -> None:
     """A tenant that does not start live has its mode as a flag, unless somebody set one before."""
     shard.client.delete(shard.keys.shard)
@@ -48,7 +48,7 @@ def test_open_sets_the_first_mode(shard: Shard, mode: str, flag: bytes | None) -
 
 
 @pytest.mark.parametrize(
-    ("args", "name"),
+    "args, name",
     [({"shards": 0}, "shards"), ({"shards": 1025}, "shards"), ({"shards": "x"}, "shards"), ({"marker": ""}, "marker"),
      ({"marker": "xyz"}, "marker"), ({"mode": ""}, "mode"), ({"mode": "Live!"}, "mode")],
 )  # fmt: skip
@@ -71,7 +71,7 @@ def test_the_record_holds_a_number_that_compares(shard: Shard, shards: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    "name, value",
     [("mode", "paused"), ("max_entries", "10"), ("max_bytes", "0"), ("max_mbps", "5"), ("policy", "evict_lru"),
      ("flag.colour", "blue"), ("flag.a_b-c.d", "x" * 256)],
 )  # fmt: skip
@@ -100,7 +100,8 @@ def test_a_limit_is_stored_as_a_plain_number(shard: Shard, value: str) -> None:
 @pytest.mark.parametrize(
     "args",
     [{"name": "mode", "value": "off"}, {"name": "policy", "value": "lru"}, {"name": "max_entries", "value": "-1"},
-     {"name": "max_bytes", "value": "1.5"}, {"name": "max_mbps", "value": "nan"}, {"name": "max_entries", "value": "1e16"},
+     {"name": "max_bytes", "value": "1.5"}, {"name": "max_mbps", "value": "nan"},
+     {"name": "max_entries", "value": "1e16"},
      {"name": "colour", "value": "x"}, {"name": "flag.", "value": "x"}, {"name": "flag.a b", "value": "x"},
      {"name": "", "value": "x"}, {"value": "x" * 257}, {"by": "x" * 257}, {"reason": "x" * 257}, {"window": 0}],
 )  # fmt: skip

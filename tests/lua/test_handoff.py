@@ -123,7 +123,7 @@ def test_a_context_without_a_session_is_damaged(shard: Shard) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "name"),
+    "args, name",
     [
         ({"source": ""}, "source"),
         ({"source": "a b"}, "source"),

@@ -47,9 +47,19 @@ def test_the_metadata_is_what_was_given(shard: Shard) -> None:
     created = int(fields["created_ms"])
     assert before <= created <= shard.now_ms()
     assert fields == {
-        **{"version": "1", "seq": "1", "nonce": "abcdef0123456789", "session": "session-1", "type": "conversation"},
-        **{"ttl_ms": str(HOUR), "raw_bytes": "99", "stored_bytes": "12", "level": "9"},
-        **{"checksum": "c" * 64, "digest": "d" * 32, "created_ms": str(created), "updated_ms": str(created)},
+        "version": "1",
+        "seq": "1",
+        "nonce": "abcdef0123456789",
+        "session": "session-1",
+        "type": "conversation",
+        "ttl_ms": str(HOUR),
+        "raw_bytes": "99",
+        "stored_bytes": "12",
+        "level": "9",
+        "checksum": "c" * 64,
+        "digest": "d" * 32,
+        "created_ms": str(created),
+        "updated_ms": str(created),
         "expires_ms": str(expires),
     }
     assert expires == created + HOUR
@@ -74,7 +84,8 @@ def test_a_second_preserve_replaces_the_first(shard: Shard) -> None:
     assert (second[3], second[5], second[6]) == (b"2", first[5], first[6])
     assert shard.fields(1)["seq"] == "2"
     assert {name: shard.usage()[name] for name in ("entries", "bytes", "preserved")} == {
-        **{"entries": 1, "bytes": 19},
+        "entries": 1,
+        "bytes": 19,
         "preserved": 2,
     }
     log: Any = shard.client.lrange(shard.keys.log(A), 0, -1)
@@ -92,7 +103,7 @@ def test_a_preserve_may_change_the_type_but_keeps_owner_and_hops(shard: Shard) -
 
 
 def test_a_dropped_context_leaves_nothing_to_its_successor(shard: Shard) -> None:
-    """Under the same id a new incarnation starts at version 1, without owner, hops and log, and its reason is lifted."""
+    """Under the same id a new incarnation starts at version 1, without owner, hops, log; its reason is lifted."""
     shard.preserve(1)
     shard.call("handoff", id=A)
     shard.call("touch", id=A)
@@ -133,7 +144,7 @@ def test_a_context_lost_before_its_deadline_is_told(shard: Shard) -> None:
     assert not wrong_accounts(shard)
 
 
-@pytest.mark.parametrize(("stored", "given", "actual"), [(0, 1, "0"), (1, 0, "1"), (1, 2, "1"), (2, 1, "2")])
+@pytest.mark.parametrize("stored, given, actual", [(0, 1, "0"), (1, 0, "1"), (1, 2, "1"), (2, 1, "2")])
 def test_another_version_is_a_conflict(shard: Shard, stored: int, given: int, actual: str) -> None:
     """`if_version` is compared with what is stored, 0 stands for nothing, and the refusal names the actual one."""
     for _ in range(stored):
@@ -196,7 +207,7 @@ def test_a_stage_that_is_not_ours_is_refused(shard: Shard, staged: bytes | None)
 
 
 @pytest.mark.parametrize(
-    ("args", "name"),
+    "args, name",
     [
         ({"bytes": 11}, "bytes"),
         ({"bytes": 13}, "bytes"),

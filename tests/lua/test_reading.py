@@ -41,7 +41,9 @@ def test_restore_answers_metadata_and_a_small_body(shard: Shard) -> None:
     shard.call("handoff", id=A)
     reply = shard.call("restore", id=A)
     fields = shard.fields(1)
-    names = "version nonce seq session type owner created_ms updated_ms expires_ms ttl_ms accessed_ms hops pinned raw_bytes"
+    names = (
+        "version nonce seq session type owner created_ms updated_ms expires_ms ttl_ms accessed_ms hops pinned raw_bytes"
+    )
     names += " stored_bytes level checksum digest"
     assert [one.decode() if one else None for one in reply[:18]] == [fields.get(name) for name in names.split()]
     assert reply[8] == expires
@@ -49,7 +51,7 @@ def test_restore_answers_metadata_and_a_small_body(shard: Shard) -> None:
     assert reply[19:] == [b"stored bytes"]
 
 
-@pytest.mark.parametrize(("inline", "body"), [(11, b""), (12, b"stored bytes"), (0, b"")])
+@pytest.mark.parametrize("inline, body", [(11, b""), (12, b"stored bytes"), (0, b"")])
 def test_restore_leaves_a_large_body_to_get(shard: Shard, inline: int, body: bytes) -> None:
     """Bodies up to `inline` bytes come along; for larger ones the answer is empty and never null."""
     shard.preserve(1)
@@ -217,6 +219,6 @@ def test_the_server_itself_forbids_readers_to_write(server: RunningServer, tenan
     """`flags=no-writes` is enforced: with a write in it a reader fails and writes nothing."""
     text = load("metadata").text.replace("local now = now_ms()\n", "redis.call('SET', ctx, 'x')\n", 1)
     key = f"lukhas:{{{tenant}}}:ctx:{A}"
-    with pytest.raises(redis.ResponseError, match="[Ww]rite commands are not allowed"):
+    with pytest.raises(redis.ResponseError, match=r"[Ww]rite commands are not allowed"):
         server.admin.eval(text, 4, key, "i", "t", "s", A, "")
     assert not server.admin.exists(key)

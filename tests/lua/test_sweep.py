@@ -77,14 +77,27 @@ def test_the_reasons_for_an_absence_differ(shard: Shard) -> None:
     shard.preserve(6, max_entries=3, policy="evict_oldest", more=[context_id(3)])
     shard.client.unlink(shard.keys.ctx(context_id(4)))
     told = {number: absence(shard, number) for number in (1, 3, 4, 7)}
-    assert {number: facts["reason"] for number, facts in told.items()} == {1: "dropped", 3: "evicted", 4: "lost", 7: "never"}
+    assert {number: facts["reason"] for number, facts in told.items()} == {
+        1: "dropped",
+        3: "evicted",
+        4: "lost",
+        7: "never",
+    }
     assert start <= int(told[1]["since"]) <= shard.now_ms()
     assert told[7]["since"] == "0"
 
 
 @pytest.mark.parametrize(
-    ("script", "args"),
-    [("restore", {}), ("metadata", {}), ("lifecycle", {}), ("handoff", {}), ("extend", {"ttl_ms": HOUR}), ("pin", {}), ("drop", {})],
+    "script, args",
+    [
+        ("restore", {}),
+        ("metadata", {}),
+        ("lifecycle", {}),
+        ("handoff", {}),
+        ("extend", {"ttl_ms": HOUR}),
+        ("pin", {}),
+        ("drop", {}),
+    ],
 )
 def test_every_script_gives_the_reason(shard: Shard, script: str, args: Mapping[str, Any]) -> None:
     """Whatever is asked of a dropped context, the answer is that it was dropped, and nothing changes."""

@@ -89,15 +89,15 @@ async def test_keys_deleted_by_hand_are_a_loss(store: AsyncContextStore, look: L
 
 
 @pytest.mark.parametrize("size", [10, 100_000])
-async def test_a_body_deleted_by_hand_is_a_loss_for_its_reader(
-    store: AsyncContextStore, look: Look, size: int
-) -> None:
+async def test_a_body_deleted_by_hand_is_a_loss_for_its_reader(store: AsyncContextStore, look: Look, size: int) -> None:
     """Metadata without a body never restores as empty data, small or large."""
     one = await store.preserve("s", {"x": bytes(range(256)) * (size // 256 + 1)}, compression="none")
     look.command("DEL", look.keys.body(one.context_id))
     with pytest.raises(ContextLost):
         await store.restore(one.context_id)
-    assert (await store.lifecycle(one.context_id)).invariants.single_store_source is False
+    invariants = (await store.lifecycle(one.context_id)).invariants
+    assert invariants is not None
+    assert invariants.single_store_source is False
 
 
 @pytest.mark.core
@@ -107,7 +107,8 @@ async def test_another_incarnation_starts_anew(store: AsyncContextStore) -> None
     await store.handoff(one.context_id, "a", "b")
     await store.drop(one.context_id)
     two = await store.preserve("other session", {"n": 2}, context_id=one.context_id, if_version=0)
-    assert two.version == 1 and two.incarnation != one.incarnation
+    assert two.version == 1
+    assert two.incarnation != one.incarnation
     known = (await store.restore(one.context_id)).metadata
     assert (known.owner, known.hop_count, await store.hops(one.context_id)) == (None, 0, [])
     assert [one.session_id async for one in store.list(session_id="s")] == []

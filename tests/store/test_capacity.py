@@ -20,6 +20,10 @@ async def _fill(store: AsyncContextStore, count: int, **options: Any) -> list[Pr
     return [await store.preserve("s", HUNDRED, compression="none", **options) for _ in range(count)]
 
 
+def _next_millisecond(look: Look, at_ms: int) -> None:
+    wait_until(lambda: look.now_ms() > at_ms, what="the next millisecond")
+
+
 async def _exact(store: AsyncContextStore, live: int, size: int) -> None:
     stats = await store.stats()
     assert (stats.live, stats.bytes, stats.totals["entries"]) == (live, live * size, live)
@@ -31,12 +35,12 @@ async def _exact(store: AsyncContextStore, live: int, size: int) -> None:
 async def test_a_full_tenant_refuses(make: MakesStores, look: Look, limit: str) -> None:
     """Under reject the write that would exceed the limit is refused, names the limit, and changes nothing."""
     size = (await make().preserve("s", HUNDRED, compression="none", dry_run=True)).stored_bytes
-    store = make(**{"max_memory_store_entries": 3} if limit == "entries" else {"max_tenant_bytes": 3 * size + 99})
+    store = make(**{"max_memory_store_entries": 3} if limit == "entries" else {"max_tenant_bytes": 4 * size - 1})
     made = await _fill(store, 3)
     before = look.dump()
     with pytest.raises(StoreFull) as caught:
         await store.preserve("s", HUNDRED, compression="none")
-    assert caught.value.fields == {"scope": limit, "limit": 3 if limit == "entries" else 3 * size + 99}
+    assert caught.value.fields == {"scope": limit, "limit": 3 if limit == "entries" else 4 * size - 1}
     assert caught.value.retryable
     assert look.dump() == before
     await store.preserve("s", HUNDRED, compression="none", context_id=made[0].context_id)
@@ -64,7 +68,7 @@ async def test_a_policy_chooses_its_victim(make: MakesStores, look: Look, policy
     made = []
     for _ in range(3):
         made += await _fill(store, 1)
-        wait_until(lambda: look.now_ms() > made[-1].created_ms, what="the next millisecond")
+        _next_millisecond(look, made[-1].created_ms)
     await store.restore(made[0].context_id)
     new = (await _fill(store, 1))[0]
     assert new.evicted == 1

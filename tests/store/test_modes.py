@@ -61,7 +61,7 @@ async def test_a_tenant_in_dry_run_stays_as_it_is(make: MakesStores, look: Look,
     one = await store.preserve("s", {"n": 1})
     gone = await store.preserve("s", {"n": 0}, ttl=1)
     lost = await store.preserve("s", {"n": 0})
-    keys = store._space.shard_for(lost.context_id)  # noqa: SLF001
+    keys = store._space.shard_for(lost.context_id)
     look.command("DEL", keys.ctx(lost.context_id))
     await store.set_mode("dry_run")
     fresh = make(shards=shards, min_ttl_seconds=1)
@@ -147,7 +147,7 @@ async def test_a_dry_run_refuses_what_live_refuses(store: AsyncContextStore, loo
 
 
 async def test_a_sweep_tells_in_a_dry_run_what_it_would_remove(make: MakesStores, look: Look) -> None:
-    """removed and remaining of a dry sweep are those of the live one, with more than one shard and call too."""
+    """Removed and remaining of a dry sweep are those of the live one, with more than one shard and call too."""
     store = make(shards=4, min_ttl_seconds=1)
     items = [{"session_id": f"s{n}", "data": {}, "ttl": 1} for n in range(250)]
     made = [one for one in await store.preserve_many(items) if isinstance(one, Preserved)]

@@ -51,8 +51,10 @@ async def test_what_comes_back_is_what_went_in(make: MakesStores, shards: int) -
         found = await store.restore(one.context_id)
         assert _equal({**RICH, "n": n}["when"].utcoffset(), found.data["when"].utcoffset())
         for key, value in {**RICH, "n": n}.items():
-            assert type(found.data[key]) is type(value) and found.data[key] == value
-        assert found.data["when"].tzinfo.key == "Europe/Berlin" and found.data["when"].fold == 1
+            assert type(found.data[key]) is type(value)
+            assert found.data[key] == value
+        assert found.data["when"].tzinfo.key == "Europe/Berlin"
+        assert found.data["when"].fold == 1
         assert found.version == one.version == 1
         assert found.metadata.checksum == one.checksum
         assert found.metadata.session_id == f"session {n}"
@@ -140,7 +142,7 @@ async def test_what_is_returned_belongs_to_the_caller(store: AsyncContextStore) 
 async def test_every_compression_level_is_lossless(store: AsyncContextStore, level: str | int) -> None:
     """Whatever the compression, the data comes back, and the metadata tells the sizes."""
     data = {"text": "all work and no play " * 500}
-    one = await store.preserve("s", data, compression=level)  # type: ignore[arg-type]
+    one = await store.preserve("s", data, compression=level)
     found = await store.restore(one.context_id)
     assert found.data == data
     assert found.metadata.raw_bytes == one.raw_bytes > 10_000

@@ -53,7 +53,8 @@ async def test_a_listing_goes_by_deadline_and_leaves_out_the_expired(make: Makes
 async def test_contexts_dropped_during_a_listing_disturb_nothing(make: MakesStores) -> None:
     """Those that stay are listed once each, though others go between the pages."""
     store, made = await _some(make, 20)
-    seen, dropped = [], set()
+    seen: list[str] = []
+    dropped: set[str] = set()
     async for one in store.list(page=3):
         seen.append(one.context_id)
         following = [other for other in made if other.context_id not in {*seen, *dropped}]
@@ -86,7 +87,7 @@ async def test_stats_add_up(make: MakesStores, look: Look, shards: int) -> None:
 @pytest.mark.parametrize("shards", [1, 4])
 async def test_a_sweep_gives_back_what_expired(make: MakesStores, look: Look, shards: int) -> None:
     """After a sweep no account of an expired context is left, each had its event, and live ones are untouched."""
-    store, made = await _some(make, 6, shards=shards)
+    store, _made = await _some(make, 6, shards=shards)
     short = [await store.preserve(f"s{n}", {}, ttl=1) for n in range(5)]
     wait_until(lambda: look.now_ms() > short[-1].expires_ms, what="the deadline to pass")
     first = await store.sweep(limit=3)
@@ -122,7 +123,7 @@ def _damage(look: Look, keys: Any, context_id: str, what: str) -> None:
     elif what in ("index", "order"):
         look.command("ZREM", getattr(keys, what), context_id)
     else:
-        look.command("PERSIST", getattr(keys, what.split("-")[0])(context_id))
+        look.command("PERSIST", getattr(keys, what.split("-", maxsplit=1)[0])(context_id))
 
 
 @pytest.mark.core
@@ -133,13 +134,14 @@ async def test_check_names_and_repair_heals(make: MakesStores, look: Look, what:
     store, made = await _some(make, 6, shards=shards)
     assert (await store.check()).sound
     hurt = made[2]
-    _damage(look, store._space.shard_for(hurt.context_id), hurt.context_id, what)  # noqa: SLF001
+    _damage(look, store._space.shard_for(hurt.context_id), hurt.context_id, what)
     before = look.dump()
     found = await store.check()
     assert found.faults == (Fault(hurt.context_id, DAMAGE[what]),)
     assert look.dump() == before
     repaired = await store.repair()
-    assert repaired.faults == found.faults and repaired.repaired
+    assert repaired.faults == found.faults
+    assert repaired.repaired
     assert (await store.check()).sound
     stats = await store.stats()
     lost = DAMAGE[what] == "lost"
@@ -155,7 +157,7 @@ async def test_check_names_and_repair_heals(make: MakesStores, look: Look, what:
 
 
 async def test_totals_written_by_another_hand_are_recounted(make: MakesStores, look: Look) -> None:
-    """check says by how much the totals are off, repair makes them right."""
+    """Check says by how much the totals are off, repair makes them right."""
     store, made = await _some(make, 4)
     look.command("HINCRBY", look.keys.usage, "bytes", 1000)
     look.command("HINCRBY", look.keys.usage, "entries", -3)

@@ -21,7 +21,8 @@ async def test_extend_never_shortens(store: AsyncContextStore, look: Look) -> No
     later = await store.extend(one.context_id, timedelta(minutes=20))
     assert later.expires_ms > one.expires_ms
     keys = {k: v.deadline_ms for k, v in look.dump().items() if one.context_id.encode() in k}
-    assert len(keys) == 3 and set(keys.values()) == {later.expires_ms}
+    assert len(keys) == 3
+    assert set(keys.values()) == {later.expires_ms}
     before = look.dump()
     sooner = await store.extend(one.context_id, 60)
     after = look.dump()
@@ -77,7 +78,7 @@ async def test_the_lifecycle_document_tells_the_states(make: MakesStores) -> Non
     await store.restore(one.context_id)
     document = await store.lifecycle(one.context_id)
     assert document.lifecycle_state == "restored"
-    assert [(t.from_state, t.to_state) for t in document.state_transitions] == [
+    assert [(t.from_state, t.to_state) for t in document.state_transitions or ()] == [
         ("created", "preserved"),
         ("preserved", "restored"),
     ]
@@ -87,6 +88,7 @@ async def test_the_lifecycle_document_tells_the_states(make: MakesStores) -> Non
     assert document.metadata.ttl_seconds == 120
     assert document.metadata.compression_level == 0
     assert document.metadata.checksum == (await store.metadata(one.context_id)).checksum
+    assert document.invariants is not None
     assert all(document.invariants.model_dump().values())
 
 
@@ -97,7 +99,7 @@ async def test_a_context_keeps_16_transitions(store: AsyncContextStore) -> None:
         await store.restore(one.context_id)
         await store.preserve("s", {"n": n}, context_id=one.context_id)
     document = await store.lifecycle(one.context_id)
-    assert len(document.state_transitions) == 16
+    assert len(document.state_transitions or ()) == 16
     assert document.lifecycle_state == "preserved"
 
 
@@ -110,9 +112,7 @@ async def test_a_read_is_noted_once_a_minute_and_only_when_asked(store: AsyncCon
     await store.restore(one.context_id)
     noted = look.dump()
     assert (await store.metadata(one.context_id)).accessed_ms is not None
-    assert {k: v.deadline_ms for k, v in noted.items() if k in before} == {
-        k: v.deadline_ms for k, v in before.items()
-    }
+    assert {k: v.deadline_ms for k, v in noted.items() if k in before} == {k: v.deadline_ms for k, v in before.items()}
     for _ in range(3):
         await store.restore(one.context_id)
     assert look.dump() == noted
@@ -143,7 +143,7 @@ async def test_every_change_has_one_event(make: MakesStores, look: Look) -> None
         ("context.preserve", 1),
     ]
     assert {e.context_id for e in told} == {one.context_id}
-    assert told[0].at_ms == one.created_ms
+    assert abs(told[0].at_ms - one.created_ms) <= 1  # Redis 7.0 dates the entry when the command began, TIME goes on
     assert await store.events(after=told[5].event_id) == told[6:]
     assert await store.events(count=2) == told[:2]
 
@@ -151,8 +151,7 @@ async def test_every_change_has_one_event(make: MakesStores, look: Look) -> None
 async def test_events_are_a_bounded_window(make: MakesStores) -> None:
     """The history holds about as many events as configured, and the newest are among them."""
     store = make(event_window_entries=10)
-    for n in range(300):
-        one = await store.preserve("s", {"n": n})
+    made = [await store.preserve("s", {"n": n}) for n in range(300)]
     told: list[Event] = await store.events(count=1000)
     assert 10 <= len(told) < 200
-    assert told[-1].context_id == one.context_id
+    assert told[-1].context_id == made[-1].context_id

@@ -6,6 +6,7 @@ Invariant: nothing here writes into the checkout, and the test process keeps all
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import json
@@ -158,7 +159,7 @@ def test_results_are_found_again_and_quick_ones_left_out(results: Results, tmp_p
 
 @one_worker
 def test_the_document_is_made_of_the_kept_results(results: Results, tmp_path: Path) -> None:
-    """Between the marks stand the figures of the kept results, around them the prose as it was; twice changes nothing."""
+    """Between the marks stand the figures of the kept results, around them the prose; twice changes nothing."""
     keep(_like(results, plan="usual"), tmp_path)
     document = tmp_path / "performance.md"
     document.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n", encoding="utf-8")
@@ -227,9 +228,10 @@ def test_percentiles_are_by_nearest_rank() -> None:
 def test_the_process_has_all_its_cpus_again_after_a_run() -> None:
     """Inside it is on one CPU, another than the servers'; after it, also after an error, on all of before."""
     before = os.sched_getaffinity(0)
-    with pytest.raises(KeyError), pinned(True) as cpus:
-        assert cpus is None or (os.sched_getaffinity(0) == {cpus[0]} and cpus[0] != cpus[1])
-        raise KeyError
+    stack = contextlib.ExitStack()
+    cpus = stack.enter_context(pinned(True))
+    assert cpus is None or (os.sched_getaffinity(0) == {cpus[0]} and cpus[0] != cpus[1])
+    assert not stack.__exit__(KeyError, KeyError(), None)
     assert os.sched_getaffinity(0) == before
 
 

@@ -257,7 +257,7 @@ def test_a_live_write_counts_although_the_tenant_was_in_dry_run(bench: Bench) ->
     assert bench.moved_by("handoff", HANDED_OFF)
 
 
-@pytest.mark.parametrize("result", [Extended("id", 1, 0), [METADATA], None, object()], ids=repr)
+@pytest.mark.parametrize("result", [Extended("id", 1, 0), [METADATA], None, object()], ids=("extended", "list", "none", "object"))
 def test_other_results_move_nothing(bench: Bench, result: object) -> None:
     """An operation without a metric of its own changes no sample."""
     assert bench.moved_by("other", result) == {}

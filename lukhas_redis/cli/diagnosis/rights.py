@@ -1,22 +1,24 @@
 """What the user may do: every command the store sends, asked about without running one.
 
 What belongs here: the probe and its verdict. What does not: granting (deploy/users.acl).
-Invariant: nothing is executed: the commands are queued in a MULTI, where the server checks rights, and then discarded.
+Invariant: nothing is executed: the commands are queued in a MULTI, where the server checks rights, and the connection
+is closed without EXEC.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Set
 
 from lukhas_redis.calls import Command
 from lukhas_redis.cli.diagnosis.finding import Finding, unknown
-from lukhas_redis.cli.servers import Line
+from lukhas_redis.cli.servers import Line, line_to
 from lukhas_redis.keys import KeySpace
 from lukhas_redis.scripts import load, script_names
 from lukhas_redis.transport.answers import text
+from lukhas_redis.transport.dialing import Plan
 from lukhas_redis.transport.outcome import Verdict, judge
-from lukhas_redis.transport.steps import ServerReply
+from lukhas_redis.transport.steps import Node, ServerReply
 
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'")
 # What the package sends itself, beside its scripts.
@@ -25,6 +27,8 @@ READING = (
     "XREVRANGE", "ZSCAN",
 )  # fmt: skip
 WRITING = ("EXISTS", "SET")
+# Who may run none of these is meant to read; who lacks only some of the rights is a worker that will fail.
+ALL_WRITERS = frozenset({"HSET", "SET", "XADD", "ZADD"})
 
 # Words after a command that make it complete; K is a key of the tenant.
 _COMPLETE = {
@@ -49,7 +53,15 @@ def needed() -> tuple[tuple[str, ...], tuple[str, ...]]:
             reading |= found
         else:
             writing |= found
+    # A script that only reads may include a function that writes and call it never.
+    reading -= ALL_WRITERS
     return tuple(sorted(reading)), tuple(sorted(writing - reading))
+
+
+def preserving() -> set[str]:
+    """The commands that only preserve needs: operators do without."""
+    others = (script for script in map(load, script_names()) if script.name != "preserve")
+    return set(_CALL.findall(load("preserve").text)).difference(*(_CALL.findall(script.text) for script in others))
 
 
 def probe(command: str, key: str) -> Command:
@@ -57,17 +69,21 @@ def probe(command: str, key: str) -> Command:
     return (*command.split(), *[key if word == "K" else word for word in _COMPLETE[command].split()])
 
 
-def rights(line: Line, keys: KeySpace) -> Finding:
-    """Whether the user may do what a worker, or at least a reader, does."""
-    server, who = str(line.node), _whoami(line)
-    opened = line.ask(("MULTI",))[0]
-    if type(opened) is ServerReply:
-        return unknown("rights", opened, "grant +multi +discard to have them checked", server)
-    reading, writing = needed()
-    key = f"{keys.root.base}probe"
-    replies = line.ask(*[probe(command, key) for command in (*reading, *writing)], ("DISCARD",))
-    denied = [c for c, reply in zip((*reading, *writing), replies, strict=False) if _denied(reply)]
-    return _verdict(who, denied, writing, server)
+def rights(node: Node, plan: Plan, keys: KeySpace) -> Finding:
+    """Whether the user may do what a worker, an operator or at least a reader does; on a connection of its own.
+
+    Raises:
+        Unavailable, AccessDenied: The server cannot be asked at all.
+    """
+    with line_to(node, plan) as line:
+        who = _whoami(line)
+        (opened,) = line.ask(("MULTI",))
+        if type(opened) is ServerReply:
+            return unknown("rights", opened, "grant +multi to have them checked", str(node))
+        commands = [command for group in needed() for command in group]
+        replies = line.ask(*[probe(command, f"{keys.root.base}probe") for command in commands])
+    denied = {command for command, reply in zip(commands, replies, strict=True) if _denied(reply)}
+    return _verdict(who, denied, str(node))
 
 
 def _denied(reply: object) -> bool:
@@ -79,10 +95,17 @@ def _whoami(line: Line) -> str:
     return "this user" if type(reply) is ServerReply else f"user {text(reply)}"
 
 
-def _verdict(who: str, denied: Sequence[str], writing: Sequence[str], server: str) -> Finding:
+def _verdict(who: str, denied: Set[str], server: str) -> Finding:
+    reading, _ = needed()
+    names = ", ".join(sorted(denied)).lower()
     advice = "deploy/users.acl has the rights of each role"
     if not denied:
         return Finding("rights", "ok", f"{who} may read and write", server=server)
-    if set(denied) == set(writing):
+    if denied & set(reading):
+        return Finding("rights", "fail", f"{who} may not run: {names}", advice, server)
+    if denied >= ALL_WRITERS:
         return Finding("rights", "warn", f"{who} may read and not write", f"right for a reader; {advice}", server)
-    return Finding("rights", "fail", f"{who} may not run: {', '.join(denied).lower()}", advice, server)
+    if denied <= preserving():
+        found = f"{who} may do everything but preserve large contexts (denied: {names})"
+        return Finding("rights", "warn", found, f"right for an operator; {advice}", server)
+    return Finding("rights", "fail", f"{who} may not run: {names}", advice, server)
