@@ -5,14 +5,15 @@
 -- KEYS   sizes      hash    lukhas:{t}:sizes
 --        usage      hash    lukhas:{t}:usage
 --        flags      hash    lukhas:{t}:flags
--- ARGV   dry=0      flag    1 = answer the difference, change nothing; so does a tenant in dry run
+-- ARGV   dry=0      flag    1 = answer the difference, change nothing
+--        mode=live  word    the tenant's mode until it has one; dry_run changes nothing either
 -- OK     bytes_off entries_off
 -- ERR    LKLARGE            more contexts than one call may count
 -- FCALL  sizes
 --- @include "includes/account"
 local sizes, usage_key, flags = unpack(KEYS)
-local dry = unpack(ARGV)
-if redis.call('HGET', flags, 'mode') == 'dry_run' then dry = '1' end
+local dry, mode = unpack(ARGV)
+if (redis.call('HGET', flags, 'mode') or mode) == 'dry_run' then dry = '1' end
 if redis.call('HLEN', sizes) > 20000 then refuse('LARGE') end
 local count = {bytes = 0, entries = 0}
 for _, size in ipairs(redis.call('HVALS', sizes)) do

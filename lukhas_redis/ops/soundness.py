@@ -48,7 +48,7 @@ def _audit(space: Space, *, repair: bool) -> Op[Checked]:
     try:
         for keys in space.all_shards():
             yield from _audit_shard(space, keys, faults, repair=repair)
-            off.append((yield from _recount(keys, repair=repair and not space.seen_dry)))
+            off.append((yield from _recount(space, keys, repair=repair)))
     except Refused as refused:
         raise explain(refused, f"check of tenant {space.tenant}") from None
     known = [pair for pair in off if pair is not None]
@@ -99,9 +99,9 @@ def _step(space: Space, keys: ShardKeys, ids: Sequence[str], *, repair: bool) ->
     return [Fault(c.decode(), f.decode()) for c, f in zip(flat[::2], flat[1::2], strict=True)]
 
 
-def _recount(keys: ShardKeys, *, repair: bool) -> Op[tuple[int, int] | None]:
+def _recount(space: Space, keys: ShardKeys, *, repair: bool) -> Op[tuple[int, int] | None]:
     script = load("recount")
-    words = script.pack(shard_keys(keys, "sizes", "usage", "flags"), {"dry": int(not repair)})
+    words = script.pack(shard_keys(keys, "sizes", "usage", "flags"), {"dry": int(not repair), "mode": space.settings.initial_mode})
     try:
         bytes_off, entries_off = yield Call(script, keys.tag, words, request_id="recount")
     except Refused as refused:
