@@ -13,6 +13,14 @@
 local members = unpack(KEYS)
 local after, after_ms, count = unpack(ARGV)
 after_ms, count = whole('after_ms', after_ms, 0, 1e15), whole('count', count, 1, 1000)
-local rank = after ~= '' and redis.call('ZRANK', members, after)
-local start = rank and rank + 1 or redis.call('ZCOUNT', members, '-inf', '(' .. fmt(math.max(after_ms, now_ms())))
+local from = math.max(after_ms, now_ms())
+local start = redis.call('ZCOUNT', members, '-inf', '(' .. fmt(from))
+-- By its place of then, not its rank of now: `after` may be gone or have moved, and others share its deadline.
+if after ~= '' and after_ms == from then
+  local ends = redis.call('ZCOUNT', members, '-inf', fmt(from))
+  while start < ends do
+    local middle = math.floor((start + ends) / 2)
+    if redis.call('ZRANGE', members, middle, middle)[1] <= after then start = middle + 1 else ends = middle end
+  end
+end
 return redis.call('ZRANGE', members, start, start + count - 1, 'WITHSCORES')

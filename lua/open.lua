@@ -6,6 +6,7 @@
 -- ARGV   shards     int     how many shards the tenant is to have
 --        marker     hex     names this incarnation of the server's data
 --        mode       word    the tenant's first mode
+--        flag...    text    name and value of each flag set before the shard was there
 -- OK     shards marker created
 --- @include "includes/distinct"
 --- @include "includes/whole"
@@ -18,6 +19,7 @@ distinct(KEYS)
 shards = fmt(whole('shards', shards, 1, 1024))
 matching('marker', marker, '^%x+$')
 matching('mode', mode, '^[a-z_]+$')
+if #ARGV % 2 == 0 then refuse('ARGUMENT', 'name=flag') end
 redis.call('HLEN', flags)
 local known = redis.call('HMGET', shard, 'shards', 'marker')
 if known[1] and known[2] then return {known[1], known[2], '0'} end
@@ -25,5 +27,6 @@ local now = fmt(now_ms())
 
 -- writes
 redis.call('HSET', shard, 'shards', shards, 'marker', marker, 'format', '1', 'created_ms', now)
+for i = 4, #ARGV, 2 do redis.call('HSETNX', flags, ARGV[i], ARGV[i + 1]) end
 if mode ~= 'live' then redis.call('HSETNX', flags, 'mode', mode) end
 return {shards, marker, '1'}

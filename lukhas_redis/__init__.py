@@ -35,7 +35,18 @@ _HOME = {
     "Settings": "settings",
     "build_context": "build",
 }
-__all__ = [*_HOME]  # noqa: PLE0604 - the names of _HOME, each a text
+__all__ = [
+    "AsyncContextStore",
+    "Context",
+    "ContextPolicy",
+    "ContextStore",
+    "Handoff",
+    "LukhasRedisError",
+    "Metadata",
+    "Preserved",
+    "Settings",
+    "build_context",
+]
 
 
 def __getattr__(name: str) -> Any:

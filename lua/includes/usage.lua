@@ -17,10 +17,13 @@ local function usage_add(plan, name, by)
 end
 
 local function usage_apply(plan)
-  local words = {}
+  local words, gone = {}, {}
   for name, value in pairs(plan.count) do
     words[#words + 1] = name
     words[#words + 1] = fmt(value)
+    -- Types are the callers' words: those that nobody uses any more must not pile up.
+    if value == 0 and string.sub(name, 1, 8) == 'entries:' then gone[#gone + 1] = name end
   end
   redis.call('HSET', plan.key, unpack(words))
+  if #gone > 0 then redis.call('HDEL', plan.key, unpack(gone)) end
 end

@@ -41,6 +41,8 @@ def set_flag(space: Space, name: str, value: str, *, by: str = "", reason: str =
         InvalidArgument: Name, value, `by` or `reason` is malformed; nothing was changed.
         Unavailable: Nothing (or, with several shards, only some of them) changed; repeat it.
     """
+    for text in (name, value, by, reason):
+        _encodable(text)
     stored = name if name in ("mode", *LIMITS) or str(name).startswith("flag.") else f"flag.{name}"
     yield from discover(space)
     places = dict.fromkeys((space.keys.root, *space.all_shards()))
@@ -60,6 +62,13 @@ def set_flag(space: Space, name: str, value: str, *, by: str = "", reason: str =
             raise explain(refused, f"flag {name} of tenant {space.tenant}") from None
         changes.append(FlagChange(stored, reply[1].decode("utf-8", "replace"), reply[2].decode("utf-8", "replace")))
     return changes[0]
+
+
+def _encodable(text: object) -> None:
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{text!r:.80} holds a lone surrogate") from None
 
 
 def flags(space: Space) -> Op[dict[str, str]]:

@@ -95,8 +95,16 @@ def _hop(record: str) -> Hop:
         destination=facts["to"],
         version=int(facts["version"]),
         previous_ms=int(facts["previous_us"]) / 1000,
-        metadata=json.loads(note) if note else None,
+        metadata=_note(note),
     )
+
+
+def _note(note: str) -> Any:
+    """What a handoff was told: a store writes JSON, an operator any text."""
+    try:
+        return json.loads(note) if note else None
+    except (ValueError, RecursionError):
+        return note
 
 
 def _life(space: Space, cid: str) -> Callable[[ShardKeys], Call]:

@@ -19,7 +19,7 @@ from lukhas_redis.errors import InvalidArgument, LukhasRedisError, Serialization
 from lukhas_redis.keys import ShardKeys, mint_context_id, valid_context_id, valid_name, valid_session
 from lukhas_redis.models import Preserved
 from lukhas_redis.ops.refusals import explain
-from lukhas_redis.ops.space import Space, settle
+from lukhas_redis.ops.space import Space, aside, settle
 from lukhas_redis.ops.sweep import sweep_shard
 from lukhas_redis.ops.writing import Write, begin, common_args, context_keys, shard_keys
 from lukhas_redis.scripts import Arg, load
@@ -176,7 +176,8 @@ def _stored(space: Space, wanted: _Wanted) -> Op[Preserved]:
             victims = [victim.decode() for victim in reply[1:]]
             gone: Sequence[str] = ()
             if reply[0] == b"PURGE":
-                gone, _, _ = yield from sweep_shard(space, lambda: space.shard_for(wanted.context_id), most=300)
+                swept = sweep_shard(space, lambda: space.shard_for(wanted.context_id), most=300)
+                gone, _, _ = yield from aside(swept)
             # However many expired contexts lie ahead, sweeping them is progress and ends.
             steps += not gone
     except Refused as refused:
@@ -230,7 +231,8 @@ def limit_args(space: Space, context_type: str) -> dict[str, Arg]:
     share = settings.policy(context_type).capacity_share
     return {
         "max_entries": settings.max_memory_store_entries // shards,
-        "max_bytes": settings.max_tenant_bytes // shards,
+        # 0 would be no limit.
+        "max_bytes": max(settings.max_tenant_bytes // shards, min(settings.max_tenant_bytes, 1)),
         "max_type": max(1, int(settings.max_memory_store_entries * share) // shards) if share < 1 else 0,
         "policy": settings.eviction_policy,
         "rate": settings.max_context_throughput_mbps * 125_000 // shards,

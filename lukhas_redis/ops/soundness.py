@@ -101,7 +101,9 @@ def _step(space: Space, keys: ShardKeys, ids: Sequence[str], *, repair: bool) ->
 
 def _recount(space: Space, keys: ShardKeys, *, repair: bool) -> Op[tuple[int, int] | None]:
     script = load("recount")
-    words = script.pack(shard_keys(keys, "sizes", "usage", "flags"), {"dry": int(not repair), "mode": space.settings.initial_mode})
+    words = script.pack(
+        shard_keys(keys, "sizes", "usage", "flags"), {"dry": int(not repair), "mode": space.settings.initial_mode}
+    )
     try:
         bytes_off, entries_off = yield Call(script, keys.tag, words, request_id="recount")
     except Refused as refused:

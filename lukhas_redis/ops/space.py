@@ -7,14 +7,18 @@ Invariant: `shards` is what the tenant's record on the server says, or None unti
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from lukhas_redis.calls import Call, Op, Read, Refused
 from lukhas_redis.codec import CodecLimits
+from lukhas_redis.errors import OutcomeUnknown, Unavailable
 from lukhas_redis.keys import KeySpace, ShardKeys, shard_of
 from lukhas_redis.scripts import Arg, load
 from lukhas_redis.settings import Settings
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -41,7 +45,8 @@ class Space:
 
     def shard_for(self, context_id: str) -> ShardKeys:
         """The shard of a context; until the tenant's record was read, as the settings would create it."""
-        return self.all_shards()[shard_of(context_id, self.shard_count)]
+        count = self.shard_count
+        return self.keys.shards(count)[shard_of(context_id, count)]
 
     @property
     def shard_count(self) -> int:
@@ -103,11 +108,31 @@ def open_shard(space: Space, keys: ShardKeys) -> Op[None]:
         script = load("open")
         marker, mode = space.mint()[:16], space.settings.initial_mode
         args: dict[str, Arg] = {"shards": space.shard_count, "marker": marker, "mode": mode}
-        words = script.pack({"flags": place.flags, "shard": place.shard}, args)
+        inherited = () if place is space.keys.root else (yield from _root_flags(space))
+        words = script.pack({"flags": place.flags, "shard": place.shard}, args, (), inherited)
         believed = space.markers.get(place.tag)
         shards, marker, _ = yield Call(script, place.tag, words, request_id="open")
         space.met(place.tag, marker, believed)
         space.shards = int(shards)
+
+
+def _root_flags(space: Space) -> Op[Sequence[bytes]]:
+    """Names and values: whoever set them may not have known how many shards there would be."""
+    root = space.keys.root
+    found = yield Read(root.tag, ("HGETALL", root.flags))
+    return [part for pair in found.items() for part in pair] if isinstance(found, Mapping) else found
+
+
+def aside(step: Op[T]) -> Op[T]:
+    """A step on the way to a write that was not made yet: a doubt about it is none about the write.
+
+    Raises:
+        Unavailable: The step may or may not be done; the write it was for is not.
+    """
+    try:
+        return (yield from step)
+    except OutcomeUnknown as doubt:
+        raise Unavailable(f"not applied: {doubt.fields['reason']}", reason=doubt.fields["reason"]) from doubt
 
 
 def settle(space: Space, context_id: str, build: Callable[[ShardKeys], Call]) -> Op[list[bytes]]:
@@ -137,7 +162,7 @@ def settle_on(space: Space, place: Callable[[], ShardKeys], build: Callable[[Sha
 
 def _learn(space: Space, keys: ShardKeys, refused: Refused, believed: str | None) -> Op[None]:
     if refused.word == "LKCLOSED":
-        yield from open_shard(space, keys)
+        yield from aside(open_shard(space, keys))
     elif refused.word == "LKRESET":
         # Of several calls that went out with the same belief, the first one counts the reset.
         space.met(keys.tag, None, believed)

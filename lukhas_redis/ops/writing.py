@@ -44,7 +44,8 @@ def begin(
         raise InvalidArgument(f"durability {level!r:.40} is not one of {', '.join(DURABILITIES)}")
     rid = valid_request_id(request_id) if request_id is not None else space.mint()
     digest = hashlib.sha256(repr(asked).encode("utf-8", "backslashreplace")).hexdigest()[:32]
-    return Write(rid, digest, level, bool(dry_run))
+    # What changes nothing has nothing to confirm.
+    return Write(rid, digest, "memory" if dry_run else level, bool(dry_run))
 
 
 def request_args(space: Space, write: Write) -> dict[str, Arg]:
@@ -58,11 +59,11 @@ def request_args(space: Space, write: Write) -> dict[str, Arg]:
 
 
 def tenant_args(space: Space, keys: ShardKeys, *, dry: bool) -> dict[str, Arg]:
-    """The `@tenant` group."""
+    """The `@tenant` group. The shards are those the keys were chosen for, also while they are only assumed."""
     return {
         "dry": int(dry),
         "mode": space.settings.initial_mode,
-        "shards": space.shards or "",
+        "shards": space.shard_count,
         "marker": space.markers.get(keys.tag, ""),
     }
 

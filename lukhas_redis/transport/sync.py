@@ -202,5 +202,8 @@ def _inspect(link: Link, node: Node, world: World, deadline: float) -> None:
 def _retire_strangers(state: _State) -> None:
     """Let go of servers that the topology no longer names; calls in flight there end as they end."""
     wanted = state.world.routes.nodes()
-    for node in [node for node in state.links if node.role == "data" and node not in wanted]:
-        state.links.pop(node).retire()
+    # Other threads add servers, and retire the same ones, meanwhile.
+    for node in [node for node in list(state.links) if node.role == "data" and node not in wanted]:
+        links = state.links.pop(node, None)
+        if links is not None:
+            links.retire()

@@ -78,8 +78,9 @@ class Unit:
         Raises:
             DurabilityUnknown: It was applied, but that was not confirmed. Repeating with the same request id is safe.
         """
-        level = self.durability
-        if level == "memory":
+        level, reply = self.durability, replies[self.main]
+        if level == "memory" or (type(reply) is list and type(reply[0]) is bytes and reply[0] != b"OK"):
+            # Any other word asks for one more step before the write is made.
             return
         missing = shortfall(replies[self.main + 1], policy)
         if missing is None and level == "replicated":

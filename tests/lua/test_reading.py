@@ -222,3 +222,18 @@ def test_the_server_itself_forbids_readers_to_write(server: RunningServer, tenan
     with pytest.raises(redis.ResponseError, match=r"[Ww]rite commands are not allowed"):
         server.admin.eval(text, 4, key, "i", "t", "s", A, "")
     assert not server.admin.exists(key)
+
+
+@pytest.mark.parametrize("fate", ["stays", "goes", "moves"])
+def test_list_goes_on_among_equal_deadlines(shard: Shard, fate: str) -> None:
+    """A page starts after the last context's place of then, whether that one stayed, went or moved since."""
+    deadline = shard.now_ms() + HOUR
+    shard.client.zadd(shard.keys.index, {context_id(n): deadline + (n > 6) for n in range(1, 10)})
+    for last in range(1, 10):
+        if fate == "goes":
+            shard.client.zrem(shard.keys.index, context_id(last))
+        elif fate == "moves":
+            shard.client.zadd(shard.keys.index, {context_id(last): deadline + HOUR})
+        page = shard.call("list", after=context_id(last), after_ms=deadline + (last > 6), count=9)
+        following = [context_id(n) for n in range(last + 1, 10)]
+        assert [one.decode() for one in page[::2]][: len(following)] == following

@@ -11,7 +11,7 @@ import pytest
 
 from lukhas_redis.calls import Refused
 from lukhas_redis.testing import assert_same
-from tests.lua.shard import Shard
+from tests.lua.shard import HOUR, Shard
 
 
 def refused(shard: Shard, number: int, **args: Any) -> Refused:
@@ -33,10 +33,12 @@ def test_throughput_is_refused_with_the_time_to_wait(shard: Shard) -> None:
     assert shard.preserve(2, rate=10)[0] == b"OK"
 
 
-def test_an_idle_second_fills_the_bucket_whatever_was_owed(shard: Shard) -> None:
-    """A debt is forgiven after a second without writes, and the bucket never holds more than one second's worth."""
+def test_a_debt_is_paid_in_full_and_saving_up_is_bounded(shard: Shard) -> None:
+    """After a large write the rate holds on average; idle time never saves more than one second's worth."""
     shard.preserve(1, rate=10, payload=b"x" * 1000)
     shard.client.hincrby(shard.keys.usage, "rate_at", -1000)
+    assert refused(shard, 2, rate=10).number("retry_after_ms") > 90_000
+    shard.client.hincrby(shard.keys.usage, "rate_at", -1_000_000)
     assert shard.preserve(2, rate=10)[0] == b"OK"
     assert shard.usage()["rate_left"] == 10 - 12
 
@@ -48,3 +50,11 @@ def test_the_tenants_throughput_flag_counts(shard: Shard) -> None:
     assert refused(shard, 2, rate=0).word == "LKTHROTTLED"
     shard.call("set_flag", name="max_mbps", value="0")
     assert shard.preserve(2, rate=1)[0] == b"OK"
+
+
+def test_a_clock_that_went_back_does_not_hold_writes_up(shard: Shard) -> None:
+    """After a failover to a server whose clock is behind, a debt written in its future is forgotten."""
+    shard.preserve(1, rate=10, payload=b"x" * 1000)
+    shard.client.hincrby(shard.keys.usage, "rate_at", HOUR)
+    assert shard.preserve(2, rate=10)[0] == b"OK"
+    assert shard.usage()["rate_at"] <= shard.now_ms()

@@ -228,7 +228,9 @@ def test_a_dry_run_moves_nothing(bench: Bench, operation: str, result: object) -
     assert bench.samples() == before
 
 
-@pytest.mark.parametrize("operation, result", [*DRY, ("preserve", Unavailable("no"))], ids=lambda value: str(value)[:16])
+@pytest.mark.parametrize(
+    "operation, result", [*DRY, ("preserve", Unavailable("no"))], ids=lambda value: str(value)[:16]
+)
 def test_writes_in_a_tenant_in_dry_run_move_nothing(bench: Bench, operation: str, result: object) -> None:
     """While the tenant is in dry run no write changes a sample or adds one, nor does a refused write."""
     bench.space.seen_dry = True
@@ -257,7 +259,9 @@ def test_a_live_write_counts_although_the_tenant_was_in_dry_run(bench: Bench) ->
     assert bench.moved_by("handoff", HANDED_OFF)
 
 
-@pytest.mark.parametrize("result", [Extended("id", 1, 0), [METADATA], None, object()], ids=("extended", "list", "none", "object"))
+@pytest.mark.parametrize(
+    "result", [Extended("id", 1, 0), [METADATA], None, object()], ids=("extended", "list", "none", "object")
+)
 def test_other_results_move_nothing(bench: Bench, result: object) -> None:
     """An operation without a metric of its own changes no sample."""
     assert bench.moved_by("other", result) == {}
