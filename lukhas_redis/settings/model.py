@@ -59,10 +59,14 @@ class Settings(BaseSettings):
 
     # -- room --------------------------------------------------------------------------------------------------
     max_context_size_bytes: Annotated[int, _in(1, 268_435_456, "Largest context, serialized.")] = 10_485_760
-    max_cache_size_entries: Annotated[int, _in(0, 10_000_000, "Contexts in the near cache of a process.")] = 1000
+    max_cache_size_entries: Annotated[
+        int, _in(0, 10_000_000, "Contexts in the near cache of a process; no part reads it yet.")
+    ] = 1000
     max_memory_store_entries: Annotated[int, _in(1, 100_000_000, "Contexts a tenant may hold.")] = 5000
     max_tenant_bytes: Annotated[int, _in(0, 2**50, "Stored bytes a tenant may hold; 0 = no limit.")] = 0
-    cleanup_interval_seconds: Annotated[int, _in(1, 86_400, "Time between two sweeps of a worker.")] = 300
+    cleanup_interval_seconds: Annotated[
+        int, _in(1, 86_400, "Time between two sweeps; nothing sweeps by itself yet, see `lukhas sweep`.")
+    ] = 300
     eviction_policy: Annotated[
         Literal["reject", "evict_oldest", "evict_lru"], _text("What a full tenant does with a new context.")
     ] = "reject"
@@ -77,7 +81,9 @@ class Settings(BaseSettings):
     max_serialization_time_ms: Annotated[int, _in(1, 600_000, "Time to serialize a context before it is slow.")] = 100
     max_compression_time_ms: Annotated[int, _in(1, 600_000, "Time to compress a context before it is slow.")] = 500
     slow_codec: Annotated[Literal["observe", "refuse"], _text("Count slow encoding, or refuse the write.")] = "observe"
-    consensus_timeout_ms: Annotated[int, _in(1, 3_600_000, "Time budget of one consensus.")] = 30_000
+    consensus_timeout_ms: Annotated[int, _in(1, 3_600_000, "Time budget of one consensus; no part reads it yet.")] = (
+        30_000
+    )
     max_context_throughput_mbps: Annotated[
         int, _in(0, 1_000_000, "Megabits of stored bytes a tenant writes per second; 0 = no limit.")
     ] = 100
