@@ -28,7 +28,7 @@ def test_the_python_runs_from_top_to_bottom(
     monkeypatch.setenv("LUKHAS_TENANT", tenant)
     names: dict[str, object] = {}
     for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - the README is ours
+        exec(compile(block, "README.md", "exec"), names)
     assert capsys.readouterr().out.startswith("coder ['coder']\n")
 
 
@@ -37,18 +37,22 @@ def test_the_commands_exist() -> None:
     shown = "\n".join(blocks("console"))
     commands = set(re.findall(r"\$ lukhas (\w+)", shown))
     functions = set(re.findall(r"FCALL lukhas_(\w+)", shown))
-    assert commands and commands <= set(app.COMMANDS)
-    assert functions and functions <= {verb.name for verb in verbs()}
+    assert commands
+    assert commands <= set(app.COMMANDS)
+    assert functions
+    assert functions <= {verb.name for verb in verbs()}
 
 
 def test_the_make_targets_exist() -> None:
     """The two commands of the README are targets of the Makefile."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     shown = set(re.findall(r"\$ make (\w+)", README))
-    assert shown == {"demo", "test"} and shown <= targets
+    assert shown == {"demo", "test"}
+    assert shown <= targets
 
 
 def test_the_links_lead_somewhere() -> None:
     """Every file that the README links to is there."""
     links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert links and [link for link in links if not (ROOT / link).exists()] == []
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []

@@ -63,7 +63,7 @@ async def planned(store: AsyncContextStore, count: int) -> list[str]:
 
 
 async def test_a_half_migrated_slot_takes_a_write_or_surely_not(cluster: Cluster, tenant: str) -> None:
-    """Fifty writers on a slot whose keys are split end in success or `Unavailable` without effect; later all succeed."""
+    """Fifty writers on a slot whose keys are split succeed or are `Unavailable` without effect; later all succeed."""
     async with AsyncContextStore.connect(cluster.url, tenant=tenant, settings=settings(2)) as store:
         ids = await planned(store, 50)
         before = await store.preserve("s", {"first": True})
