@@ -185,8 +185,9 @@ def test_only_the_write_itself_is_called_written(fresh_server: StartsServers, te
     """An answer that asks for sweeping first is not taken for a write that no replica confirmed."""
     server, settings = _durable_alone(fresh_server)
     _fill_with_expired(server, tenant)
+    cid = str(uuid4())
     with ContextStore.connect(server.url, tenant=tenant, settings=settings) as store:
         with pytest.raises(OutcomeUnknown) as caught:
-            store.preserve("s", {}, context_id=(cid := str(uuid4())))
+            store.preserve("s", {}, context_id=cid)
         assert isinstance(caught.value, DurabilityUnknown)
         assert store.metadata(cid).version == 1
