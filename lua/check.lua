@@ -8,6 +8,7 @@
 -- ARGV   id...      uuid    the contexts, 1 to 100
 -- OK     id fault id fault ...
 -- ERR    LKARGUMENT         an argument is not what the header says: name
+--- @include "includes/refuse"
 --- @include "includes/faults"
 --- @include "includes/now_ms"
 local index, order, sizes = unpack(KEYS)

@@ -10,7 +10,9 @@
 -- OK     bytes_off entries_off
 -- ERR    LKLARGE            more contexts than one call may count
 -- FCALL  sizes
---- @include "includes/account"
+--- @include "includes/account_split"
+--- @include "includes/refuse"
+--- @include "includes/fmt"
 local sizes, usage_key, flags = unpack(KEYS)
 local dry, mode = unpack(ARGV)
 if (redis.call('HGET', flags, 'mode') or mode) == 'dry_run' then dry = '1' end

@@ -1,10 +1,6 @@
 --- @include "includes/usage"
--- The accounts of one context, kept as "<bytes> <type>" in `sizes`, and their share of the totals.
-local function account_split(size)
-  local bytes, type = string.match(size or '', '^(%d+) (.+)$')
-  return tonumber(bytes or 0), type
-end
-
+--- @include "includes/account_split"
+-- A context's share of the totals.
 local function account_remove(usage, size)
   local bytes, type = account_split(size)
   usage_add(usage, 'bytes', -bytes)

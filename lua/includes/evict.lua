@@ -1,4 +1,4 @@
---- @include "includes/account"
+--- @include "includes/account_split"
 -- Which contexts to evict so that `entries` and `bytes` fit; pinned ones are not in the order and never chosen.
 -- Answers the victims in order, their sizes, whether they suffice, and whether there are more; at most 100 a call.
 local function evict_check(keys, skip, entries, bytes)

@@ -1,4 +1,4 @@
---- @include "includes/account"
+--- @include "includes/account_split"
 -- What is wrong with one context in the accounts: a list of words, empty when it is sound.
 local function faults_of(keys, ctx, body, id, now)
   local deadline = tonumber(redis.call('ZSCORE', keys.index, id) or nil)

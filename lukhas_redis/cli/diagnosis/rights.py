@@ -39,7 +39,7 @@ _COMPLETE = {
     "RENAME": "K K", "RPUSH": "K v", "SCAN": "0", "SCRIPT LOAD": "x", "SET": "K v", "STRLEN": "K",
     "TIME": "", "TYPE": "K", "UNLINK": "K",
     "XADD": "K * f v", "XLEN": "K", "XRANGE": "K - +", "XREVRANGE": "K + -", "ZADD": "K 1 m", "ZCARD": "K",
-    "ZCOUNT": "K 0 1", "ZMSCORE": "K m", "ZPOPMIN": "K", "ZRANGE": "K 0 1", "ZRANGEBYSCORE": "K 0 1", "ZRANK": "K m",
+    "ZCOUNT": "K 0 1", "ZMSCORE": "K m", "ZPOPMIN": "K", "ZRANGE": "K 0 1", "ZRANGEBYSCORE": "K 0 1",
     "ZREM": "K m", "ZSCAN": "K 0", "ZSCORE": "K m",
 }  # fmt: skip
 
@@ -53,8 +53,6 @@ def needed() -> tuple[tuple[str, ...], tuple[str, ...]]:
             reading |= found
         else:
             writing |= found
-    # A script that only reads may include a function that writes and call it never.
-    reading -= ALL_WRITERS
     return tuple(sorted(reading)), tuple(sorted(writing - reading))
 
 
