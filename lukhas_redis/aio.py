@@ -16,7 +16,7 @@ from lukhas_redis.embedded import ensure_async
 from lukhas_redis.models import Metadata
 from lukhas_redis.ops.space import Space
 from lukhas_redis.settings import Settings
-from lukhas_redis.shell import Shell, connect_target, dress
+from lukhas_redis.shell import Shell, dress
 from lukhas_redis.transport.aio import AsyncTransport
 from lukhas_redis.transport.world import ServerInfo
 
@@ -28,7 +28,7 @@ class AsyncShell(Shell):
     """Drives operations on the running event loop."""
 
     def __init__(self, client: Any, *, tenant: str | None = None, settings: Settings | None = None) -> None:
-        super().__init__(client, tenant, settings)
+        super().__init__(client, tenant=tenant, settings=settings)
         self._link: AsyncTransport | None = None
 
     async def run(self, op: Op[T], name: str = "operation", *, dry_run: bool = False) -> T:
@@ -105,18 +105,6 @@ class AsyncContextStore(AsyncShell):
             found, cursor = await self.run(step, "list")
             for one in found:
                 yield one
-
-    @classmethod
-    def connect(cls, url: str | None = None, *, tenant: str | None = None, settings: Settings | None = None) -> Self:
-        """A store for the server at `url`, else `LUKHAS_URL`, else an embedded one; returns at once.
-
-        Connects and checks the server on first use, or at `ready`. `tenant`: a name (default "default").
-
-        Raises:
-            InvalidArgument, InvalidId: The URL is no text or the tenant no name. A retry cannot help.
-        """
-        known = settings if settings is not None else Settings.load()
-        return cls(connect_target(url, known), tenant=tenant, settings=known)
 
     async def ready(self) -> ServerInfo:
         """Connect, check that the server suits, and return what it is.

@@ -11,7 +11,7 @@ import inspect
 import os
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from lukhas_redis.errors import InvalidArgument, Unavailable
 from lukhas_redis.models import Handoff
@@ -26,11 +26,23 @@ T = TypeVar("T")
 class Shell:
     """A store without its transport."""
 
-    def __init__(self, target: Any, tenant: str | None, settings: Settings | None) -> None:
+    def __init__(self, target: Any, *, tenant: str | None = None, settings: Settings | None = None) -> None:
         self.settings = settings if settings is not None else Settings.load()
         self._target = target
         self._space = Space(self.settings, mint, tenant if tenant is not None else self.settings.tenant)
         self._telemetry = Telemetry.of(self.settings)
+
+    @classmethod
+    def connect(cls, url: str | None = None, *, tenant: str | None = None, settings: Settings | None = None) -> Self:
+        """A store for the server at `url`, else `LUKHAS_URL`, else an embedded one; returns at once.
+
+        Connects and checks the server on first use, or at `ready`. `tenant`: a name (default "default").
+
+        Raises:
+            InvalidArgument, InvalidId: The URL is no text or the tenant no name. A retry cannot help.
+        """
+        known = settings if settings is not None else Settings.load()
+        return cls(connect_target(url, known), tenant=tenant, settings=known)
 
     @property
     def tenant(self) -> str:

@@ -17,7 +17,7 @@ from lukhas_redis.embedded import ensure
 from lukhas_redis.models import Metadata
 from lukhas_redis.ops.space import Space
 from lukhas_redis.settings import Settings
-from lukhas_redis.shell import Shell, connect_target, dress
+from lukhas_redis.shell import Shell, dress
 from lukhas_redis.transport.sync import SyncTransport
 from lukhas_redis.transport.world import ServerInfo
 
@@ -29,7 +29,7 @@ class SyncShell(Shell):
     """Drives operations with blocking I/O."""
 
     def __init__(self, client: Any, *, tenant: str | None = None, settings: Settings | None = None) -> None:
-        super().__init__(client, tenant, settings)
+        super().__init__(client, tenant=tenant, settings=settings)
         self._lock = threading.Lock()
         self._link: SyncTransport | None = None
 
@@ -104,18 +104,6 @@ class ContextStore(SyncShell):
             step = ops.list_page(self._space, cursor, session_id=session_id, context_type=context_type, page=page)
             found, cursor = self.run(step, "list")
             yield from found
-
-    @classmethod
-    def connect(cls, url: str | None = None, *, tenant: str | None = None, settings: Settings | None = None) -> Self:
-        """A store for the server at `url`, else `LUKHAS_URL`, else an embedded one; returns at once.
-
-        Connects and checks the server on first use, or at `ready`. `tenant`: a name (default "default").
-
-        Raises:
-            InvalidArgument, InvalidId: The URL is no text or the tenant no name. A retry cannot help.
-        """
-        known = settings if settings is not None else Settings.load()
-        return cls(connect_target(url, known), tenant=tenant, settings=known)
 
     def ready(self) -> ServerInfo:
         """Connect, check that the server suits, and return what it is.
