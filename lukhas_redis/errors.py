@@ -51,6 +51,10 @@ class InvalidId(InvalidArgument):
     """An id, tenant, session or provider name is malformed; nothing was sent."""
 
 
+class InvalidPath(InvalidArgument):
+    """The path leads to no list in the data, or is no path; nothing was changed; `fields["path"]` is its pointer."""
+
+
 class SerializationError(LukhasRedisError):
     """The data cannot be stored as it is; `fields["path"]` says where inside it; nothing was sent."""
 
@@ -124,6 +128,20 @@ class SessionConflict(VersionConflict):
     """A context with this id exists in another session; nothing was changed."""
 
     code = "CONTEXT_CONFLICT"
+    http_status = 409
+
+
+class LeaseHeld(VersionConflict):
+    """Somebody holds the context: `fields` has `owner` and `until_ms`; nothing was changed. Retry after that."""
+
+    code = "LEASE_HELD"
+    http_status = 409
+
+
+class LeaseLost(VersionConflict):
+    """The fencing token is not, or no longer, the live one; nothing was changed. Lease again and read again."""
+
+    code = "LEASE_LOST"
     http_status = 409
 
 

@@ -12,24 +12,63 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
+from lukhas_redis.codec.changes import (
+    Append,
+    Change,
+    Patch,
+    applied,
+    apply,
+    changes_shape,
+    pack_change,
+    unpack_change,
+)
+from lukhas_redis.codec.compress import choose
 from lukhas_redis.codec.envelope import HEADER_BYTES, Encoded, Header, header_of, read_header, seal, unseal
+from lukhas_redis.codec.growing import grow
 from lukhas_redis.codec.limits import DEFAULT_LIMITS, CodecLimits
+from lukhas_redis.codec.paths import Path, checked_path, list_at, resolve
+from lukhas_redis.codec.segments import Segment, chained, seal_segment, unseal_segment
 from lukhas_redis.codec.serialize import deserialize, serialize
+from lukhas_redis.codec.views import ReadOnlyDict, ReadOnlyList, ReadOnlySet, read_only, view_of
 
 __all__ = [
     "DEFAULT_LIMITS",
     "HEADER_BYTES",
+    "Append",
+    "Change",
     "CodecLimits",
     "Encoded",
     "Header",
+    "Patch",
+    "Path",
+    "ReadOnlyDict",
+    "ReadOnlyList",
+    "ReadOnlySet",
+    "Segment",
+    "applied",
+    "apply",
+    "chained",
+    "changes_shape",
+    "checked_path",
+    "choose",
     "decode",
     "deserialize",
     "encode",
+    "grow",
     "header_of",
+    "list_at",
+    "pack_change",
+    "packed",
     "read_header",
+    "read_only",
+    "resolve",
     "seal",
+    "seal_segment",
     "serialize",
+    "unpack_change",
     "unseal",
+    "unseal_segment",
+    "view_of",
 ]
 
 
@@ -45,10 +84,18 @@ def encode(
     `compression`: "auto", "none", "light", "standard", "aggressive" or 0, 1, 6, 9. `data` is not changed.
     Raises: SerializationError (path in `fields["path"]`), ContextTooLarge, InvalidArgument; do not retry any of them.
     """
+    raw, serialize_ms = packed(data, limits)
+    return seal(raw, context_id, compression=compression, limits=limits, serialize_ms=serialize_ms)
+
+
+def packed(data: Mapping[Any, Any], limits: CodecLimits = DEFAULT_LIMITS) -> tuple[bytes, float]:
+    """Return `data` serialized, and how many milliseconds that took; what `seal` needs of it.
+
+    Raises: SerializationError (path in `fields["path"]`), ContextTooLarge; do not retry either.
+    """
     started = perf_counter()
     raw = serialize(data, limits)
-    serialize_ms = (perf_counter() - started) * 1000
-    return seal(raw, context_id, compression=compression, limits=limits, serialize_ms=serialize_ms)
+    return raw, (perf_counter() - started) * 1000
 
 
 def decode(

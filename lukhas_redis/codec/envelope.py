@@ -25,7 +25,7 @@ from struct import Struct
 from time import perf_counter
 from typing import Final
 
-from lukhas_redis.codec.compress import LEVELS, choose, compress, decompress
+from lukhas_redis.codec.compress import LEVELS, Level, choose, compress, decompress
 from lukhas_redis.codec.limits import DEFAULT_LIMITS, CodecLimits
 from lukhas_redis.codec.plain import too_large
 from lukhas_redis.errors import ContextCorrupted, InvalidArgument, UnsupportedFormat
@@ -34,7 +34,9 @@ MAGIC: Final = b"LKHS"
 FORMAT_VERSION: Final = 1
 CODEC_MSGPACK: Final = 1
 _FIELDS: Final = Struct(">4sBBBBQ")
-HEADER_BYTES: Final = _FIELDS.size + 32
+FRONT_BYTES: Final = _FIELDS.size
+HEADER_BYTES: Final = FRONT_BYTES + 32
+_CODE_AT: Final = 6
 _DOMAIN: Final = b"lukhas_redis/body/1\x00"
 _ID_LENGTH: Final = Struct(">I")
 _LEVELS: Final = {(level.code, level.number): level for level in LEVELS}
@@ -95,7 +97,7 @@ def seal(
     started = perf_counter()
     payload, level = compress(raw, choose(compression, len(raw)))
     compress_ms = (perf_counter() - started) * 1000
-    front = _FIELDS.pack(MAGIC, FORMAT_VERSION, CODEC_MSGPACK, level.code, level.number, len(raw))
+    front = front_of(MAGIC, level, len(raw))
     digest = _digest(identity, front, payload)
     stored = b"".join((front, digest, payload))
     return Encoded(
@@ -111,19 +113,33 @@ def seal(
     )
 
 
-def _identity(context_id: str) -> bytes:
+def front_of(magic: bytes, level: Level, raw_bytes: int) -> bytes:
+    """Return the header without its digest: the first 16 bytes."""
+    return _FIELDS.pack(magic, FORMAT_VERSION, CODEC_MSGPACK, level.code, level.number, raw_bytes)
+
+
+def identity(domain: bytes, context_id: str) -> bytes:
+    """Return what a digest begins with: for what it is made, and for which context; InvalidArgument for a bad id."""
     try:
         encoded = context_id.encode()
     except (AttributeError, UnicodeEncodeError) as error:
         raise InvalidArgument("context_id must be text without lone surrogates", argument="context_id") from error
-    return _DOMAIN + _ID_LENGTH.pack(len(encoded)) + encoded
+    return domain + _ID_LENGTH.pack(len(encoded)) + encoded
 
 
-def _digest(identity: bytes, front: bytes | memoryview, payload: bytes | memoryview) -> bytes:
-    digest = sha256(identity)
-    digest.update(front)
-    digest.update(payload)
+def _identity(context_id: str) -> bytes:
+    return identity(_DOMAIN, context_id)
+
+
+def digest_of(*parts: bytes | memoryview) -> bytes:
+    """Return the SHA-256 over all parts, without joining them."""
+    digest = sha256()
+    for part in parts:
+        digest.update(part)
     return digest.digest()
+
+
+_digest = digest_of
 
 
 def header_of(stored: bytes) -> bytes:
@@ -131,16 +147,16 @@ def header_of(stored: bytes) -> bytes:
     return stored[:HEADER_BYTES]
 
 
-def read_header(stored: bytes) -> Header:
+def read_header(stored: bytes, magic: bytes = MAGIC) -> Header:
     """Return what the header says. Only its form is checked, so this costs the same for every size.
 
     Raises: UnsupportedFormat (retry with a newer release; leave the data alone); ContextCorrupted (do not retry).
     """
     if len(stored) < HEADER_BYTES:
-        raise _corrupted(f"{len(stored)} bytes are no envelope", "header")
-    magic, version, codec, code, number, raw_bytes = _FIELDS.unpack_from(stored)
-    if magic != MAGIC or version == 0:
-        raise _corrupted("the envelope does not begin with its magic bytes", "header")
+        raise corrupted(f"{len(stored)} bytes are no envelope", "header")
+    found, version, codec, code, number, raw_bytes = _FIELDS.unpack_from(stored)
+    if found != magic or version == 0:
+        raise corrupted("the envelope does not begin with its magic bytes", "header")
     if version > FORMAT_VERSION:
         raise UnsupportedFormat(
             f"stored in format {version}, this release reads up to format {FORMAT_VERSION}: upgrade; data left alone",
@@ -149,8 +165,8 @@ def read_header(stored: bytes) -> Header:
         )
     level = _LEVELS.get((code, number))
     if codec != CODEC_MSGPACK or level is None:
-        raise _corrupted(f"the header names codec {codec}, compression {code}, level {number}", "header")
-    digest = stored[_FIELDS.size : HEADER_BYTES].hex()
+        raise corrupted(f"the header names codec {codec}, compression {code}, level {number}", "header")
+    digest = stored[FRONT_BYTES:HEADER_BYTES].hex()
     return Header(version, codec, level.name, level.number, raw_bytes, digest)
 
 
@@ -169,25 +185,38 @@ def unseal(
     Raises: ContextCorrupted (do not retry), UnsupportedFormat; the stored bytes are for the caller to keep.
     """
     header = read_header(stored)
-    payload = memoryview(stored)[HEADER_BYTES:]
-    limit = limits.max_context_size_bytes
-    if header.raw_bytes > limit or len(payload) > limit:
-        raise _corrupted(f"the header declares {header.raw_bytes} bytes, the limit is {limit}", "size")
-    actual = _digest(_identity(context_id), stored[: _FIELDS.size], payload).hex()
-    if not _same(actual, header.digest) or (digest is not None and not _same(actual, digest)):
-        raise _corrupted("the digest of the stored bytes does not match for this context id", "digest")
-    try:
-        raw = decompress(payload, stored[6], header.raw_bytes)
-    except ValueError as error:
-        raise _corrupted(str(error), "compression") from error
-    if checksum is not None and not _same(sha256(raw).hexdigest(), checksum):
-        raise _corrupted("the checksum of the serialized data does not match", "checksum")
+    payload = payload_of(stored, header, limits)
+    actual = _digest(_identity(context_id), stored[:FRONT_BYTES], payload).hex()
+    if not same(actual, header.digest) or (digest is not None and not same(actual, digest)):
+        raise corrupted("the digest of the stored bytes does not match for this context id", "digest")
+    raw = inflated(stored, payload, header)
+    if checksum is not None and not same(sha256(raw).hexdigest(), checksum):
+        raise corrupted("the checksum of the serialized data does not match", "checksum")
     return raw
 
 
-def _same(actual: str, expected: str) -> bool:
+def payload_of(stored: bytes, header: Header, limits: CodecLimits) -> memoryview:
+    """Return what follows the header, once its length and the declared one are within the limit; ContextCorrupted."""
+    payload = memoryview(stored)[HEADER_BYTES:]
+    limit = limits.max_context_size_bytes
+    if header.raw_bytes > limit or len(payload) > limit:
+        raise corrupted(f"the header declares {header.raw_bytes} bytes, the limit is {limit}", "size")
+    return payload
+
+
+def inflated(stored: bytes, payload: memoryview, header: Header) -> bytes:
+    """Return exactly the declared number of bytes that `payload` stands for, or raise ContextCorrupted."""
+    try:
+        return decompress(payload, stored[_CODE_AT], header.raw_bytes)
+    except ValueError as error:
+        raise corrupted(str(error), "compression") from error
+
+
+def same(actual: str, expected: str) -> bool:
+    """Compare two digests in a time that does not depend on where they differ."""
     return compare_digest(actual.encode(), expected.encode("utf-8", "replace"))
 
 
-def _corrupted(why: str, reason: str) -> ContextCorrupted:
+def corrupted(why: str, reason: str) -> ContextCorrupted:
+    """Return the error for stored bytes; `reason` is the word it is counted under."""
     return ContextCorrupted(f"stored context is corrupted: {why}", reason=reason)

@@ -8,7 +8,7 @@ caller's data that was converted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from lukhas_redis.codec.convert import converter
@@ -18,18 +18,18 @@ from lukhas_redis.codec.values import CONTAINERS, EXTENDED, SCALARS, to_wire
 from lukhas_redis.errors import ContextTooLarge, SerializationError
 
 
-def to_plain(data: Mapping[Any, Any], limits: CodecLimits) -> dict[Any, Any]:
+def to_plain(data: Any, limits: CodecLimits, outer: int = 0) -> Any:
     """Return `data` as exact, storable types, equal to it up to the documented conversions.
 
+    `outer`: levels of other containers around it, which count against `max_depth`.
     Raises: SerializationError (do not retry) with the RFC 6901 pointer of the offending value in `fields["path"]`;
     ContextTooLarge (do not retry) when there are too many items or too much text.
     """
     walk = _Walk(limits)
     try:
-        plain: dict[Any, Any] = walk.value(data, 1)
+        return walk.value(data, 1 + outer)
     except RecursionError:
         walk.refuse("converting it does not end")
-    return plain
 
 
 class _Walk:

@@ -1,6 +1,6 @@
 """The place of a value inside a context, as an RFC 6901 JSON pointer.
 
-What belongs here: writing a pointer for an error message. What does not: reading one (that is an operation's work).
+What belongs here: writing a pointer for an error message. What does not: reading one (`paths`).
 Invariant: a pointer is short printable text, whatever the keys on its way are.
 """
 

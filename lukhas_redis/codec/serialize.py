@@ -8,6 +8,7 @@ Invariant: `deserialize(serialize(data))` equals `data` with equal types, up to 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgpack
@@ -31,15 +32,21 @@ def serialize(data: Mapping[Any, Any], limits: CodecLimits = DEFAULT_LIMITS) -> 
     """
     if not isinstance(data, Mapping):
         raise SerializationError(f"a context must be a dict, got {type(data).__qualname__}", path="")
-    raw = _pack_as_is(data, limits) if type(data) is dict else None
+    return packed(data, limits)
+
+
+def packed(data: Mapping[Any, Any] | list[Any], limits: CodecLimits, outer: int = 0) -> bytes:
+    """Return the msgpack bytes of a dict or list that stands `outer` levels inside a context; else as `serialize`."""
+    inner = replace(limits, max_depth=limits.max_depth - outer) if outer else limits
+    raw = _pack_as_is(data, inner) if type(data) is dict or type(data) is list else None
     if raw is None:
-        raw = _pack_converted(data, limits)
+        raw = _pack_converted(data, limits, outer)
     if len(raw) > limits.max_context_size_bytes:
         raise too_large(len(raw), limits)
     return raw
 
 
-def _pack_as_is(data: dict[Any, Any], limits: CodecLimits) -> bytes | None:
+def _pack_as_is(data: dict[Any, Any] | list[Any], limits: CodecLimits) -> bytes | None:
     """Return the packed bytes of data that needs no conversion, None when anything at all is unusual."""
     try:
         return pack(data) if fits(data, limits) else None
@@ -47,9 +54,9 @@ def _pack_as_is(data: dict[Any, Any], limits: CodecLimits) -> bytes | None:
         return None
 
 
-def _pack_converted(data: Mapping[Any, Any], limits: CodecLimits) -> bytes:
+def _pack_converted(data: Mapping[Any, Any] | list[Any], limits: CodecLimits, outer: int) -> bytes:
     try:
-        return pack(to_plain(data, limits))
+        return pack(to_plain(data, limits, outer))
     except (LukhasRedisError, MemoryError):
         raise
     except Exception as error:  # a container that another thread changes meanwhile
@@ -62,32 +69,37 @@ def deserialize(raw: bytes, limits: CodecLimits = DEFAULT_LIMITS) -> dict[Any, A
     Raises: ContextCorrupted (do not retry): not what `serialize` writes, or over a limit;
     UnsupportedFormat: a time zone this machine does not know (retry when tzdata is installed).
     """
+    data: dict[Any, Any] = unpacked(raw, limits, (dict,))
+    return data
+
+
+def unpacked(raw: bytes, limits: CodecLimits, tops: tuple[type, ...], reader: Reader | None = None) -> Any:
+    """Return the data of `raw`, made by `reader` and at its top one of `tops`; checks and errors of `deserialize`."""
     if len(raw) > limits.max_context_size_bytes:
         raise _corrupted(f"{len(raw)} bytes are over max_context_size_bytes={limits.max_context_size_bytes}")
     try:
-        return _unpack(raw, limits)
+        return _unpack(raw, limits, tops, reader or Reader())
     except (LukhasRedisError, MemoryError):
         raise
     except Exception as error:  # forged bytes make msgpack and the value types raise almost anything
         raise _corrupted(str(error) or type(error).__name__) from error
 
 
-def _unpack(raw: bytes, limits: CodecLimits) -> dict[Any, Any]:
+def _unpack(raw: bytes, limits: CodecLimits, tops: tuple[type, ...], reader: Reader) -> Any:
     depth_is_known = check_packed(raw, limits)
     marks = may_have_marks(raw)
-    reader = Reader()
     data = msgpack.unpackb(
         raw,
         strict_map_key=False,
         timestamp=_TIMESTAMP_AS_FLOAT,
         ext_hook=reader.extension,
-        list_hook=reader.array if marks else None,
+        **reader.hooks(marks=marks),
     )
     reader.finish()
-    if type(data) is not dict:
-        raise Refused("not a dict")
+    if not isinstance(data, tops):
+        raise Refused(f"not a {tops[0].__name__}")
     if not depth_is_known:
-        check_depth(data, limits, keys=marks)
+        check_depth(data, limits, keys=marks, kinds=reader.containers)
     return data
 
 

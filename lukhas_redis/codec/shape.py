@@ -28,7 +28,7 @@ _EXT8: Final = 0xC7
 _NIBBLE: Final = bytes(byte & 15 if 0x80 <= byte < 0xA0 else 0 for byte in range(256))
 
 
-def fits(data: dict[Any, Any], limits: CodecLimits) -> bool:  # noqa: C901 - one loop, see below
+def fits(data: dict[Any, Any] | list[Any], limits: CodecLimits) -> bool:  # noqa: C901 - one loop, see below
     """Return True when `data` holds only storable types, is within depth and items, and may be within size.
 
     False, or NotPlain for a dict key, means: look again with `plain`, which converts or names the place. Text counts
@@ -124,21 +124,22 @@ def _positions(raw: bytes, byte: int) -> Iterator[int]:
         at = raw.find(byte, at + 1)
 
 
-def check_depth(data: Any, limits: CodecLimits, *, keys: bool) -> None:
+def check_depth(data: Any, limits: CodecLimits, *, keys: bool, kinds: frozenset[type] = CONTAINERS) -> None:
     """Refuse unpacked data that is deeper than the limit; `keys`: containers may be among the dict keys.
 
+    `kinds`: the types of its containers, those that can be inside a key included.
     Raises: Refused (do not retry).
     """
     level = [data]
     for _ in range(limits.max_depth):
-        nested = [part for part in level if type(part) is dict] if keys else []
+        nested = [part for part in level if isinstance(part, dict)] if keys else []
         level = [
             value
             for container in level
-            for value in (container.values() if type(container) is dict else container)
-            if type(value) in CONTAINERS
+            for value in (container.values() if isinstance(container, dict) else container)
+            if type(value) in kinds
         ]
-        level += [key for part in nested for key in part if type(key) in CONTAINERS]
+        level += [key for part in nested for key in part if type(key) in kinds]
         if not level:
             return
     raise Refused(f"nested deeper than {limits.max_depth} levels")

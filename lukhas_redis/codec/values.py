@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from msgpack import ExtType, Packer
@@ -155,9 +155,14 @@ class Reader:
     """The two hooks of one unpacking: extensions, and arrays that may open with a collection mark."""
 
     __slots__ = ("_open_marks",)
+    containers: ClassVar[frozenset[type]] = CONTAINERS  # what it makes
 
     def __init__(self) -> None:
         self._open_marks = 0
+
+    def hooks(self, *, marks: bool) -> dict[str, Callable[[Any], Any]]:
+        """Return the unpacker's hooks for containers; `marks`: the bytes may hold collection marks."""
+        return {"list_hook": self.array} if marks else {}
 
     def extension(self, tag: int, data: bytes) -> Any:
         """Return the value of an extension, or a mark for the array around it; ValueError for an unknown one."""
