@@ -14,10 +14,10 @@ import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
-from benchmarks.plan import SIZES
+from benchmarks.plan import KB, SIZES
 from lukhas_redis.codec import encode, serialize
 
 _SOME_ID = "1b4e28ba-2fa1-4d2b-883f-0016d3cca427"
@@ -89,6 +89,21 @@ def conversation(length: int, *, image: bool = False) -> dict[str, Any]:
         raise ValueError(f"{length} bytes cannot be met: the last message would need {missing}")
     last["content"] = _prose(_words(chance), chance, missing)
     return data
+
+
+@cache
+def message(number: int, length: int = KB) -> dict[str, Any]:
+    """The `number`-th message to append; serialized it has exactly `length` (from 512) bytes."""
+    chance = random.Random(number)
+    made: dict[str, Any] = {"role": "assistant", "content": "", "number": 1_000_000 + number}
+    missing = length - len(serialize(made)) - _HEAD_BYTES + 1
+    made["content"] = _prose(_some_words(), chance, missing)
+    return made
+
+
+@cache
+def _some_words() -> list[str]:
+    return _words(random.Random(0))
 
 
 def _talk(messages: list[dict[str, Any]], chance: random.Random, length: int) -> None:

@@ -1,7 +1,8 @@
 """Results as files, and `docs/performance.md` made from them.
 
 What belongs here: naming, writing, finding and reading results; the part of the document between its marks. What does
-not: the prose around it. Invariant: no figure in the document was typed by hand, and none comes from a quick run.
+not: the prose around it. Invariant: no figure in the document was typed by hand, and none comes from a quick run or
+from one of some parts: all figures of a server are of one run.
 """
 
 from __future__ import annotations
@@ -21,23 +22,28 @@ _NOTHING = "No results are kept yet."
 
 
 def keep(results: Results, folder: Path) -> Path:
-    """Write the results of one server to `<date>-<server>.json` in `folder`; a quick run's name ends in `-quick`."""
+    """Write the results of one server to `<date>-<server>.json` in `folder`.
+
+    A quick run's name ends in `-quick`, before that stands `-only-` with the parts of a run of some parts.
+    """
     machine = results["machine"]
     quick = "-quick" if machine["plan"] == "quick" else ""
-    path = folder / f"{machine['date'][:10]}-{machine['server']}{quick}.json"
+    some = "-only-" + "-".join(machine["only"]) if machine.get("only") else ""
+    path = folder / f"{machine['date'][:10]}-{machine['server']}{some}{quick}.json"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return path
 
 
 def newest(folder: Path) -> list[Results]:
-    """The latest results of each server that are no quick look, in the order of the servers' names."""
+    """The latest results of each server that are no quick look and of all parts, in the order of the servers' names."""
     found: dict[str, Results] = {}
     for path in sorted(folder.glob("*.json")):
         results: Results = json.loads(path.read_text(encoding="utf-8"))
         machine = results["machine"]
         known = found.get(machine["server"])
-        if machine["plan"] != "quick" and (known is None or known["machine"]["date"] < machine["date"]):
+        complete = machine["plan"] != "quick" and not machine.get("only")
+        if complete and (known is None or known["machine"]["date"] < machine["date"]):
             found[machine["server"]] = results
     return [found[server] for server in sorted(found)]
 

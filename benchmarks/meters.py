@@ -13,6 +13,7 @@ from typing import Any, cast
 import redis
 
 from benchmarks.bodies import Body
+from benchmarks.counters import Counters, Probe
 from lukhas_redis.store import ContextStore
 from lukhas_redis.testing import RunningServer
 
@@ -27,11 +28,11 @@ class Meter:
     def __init__(self, server: RunningServer) -> None:
         self._admin: redis.Redis = server.admin
         self._url = server.url
+        self._probe = Probe(server)
 
-    def read(self, commands: tuple[str, ...]) -> int:
-        """Microseconds the server has spent on these commands so far, inside scripts or not."""
-        stats: dict[str, Any] = self._admin.info("commandstats")
-        return sum(int(stats.get(f"cmdstat_{name}", {}).get("usec", 0)) for name in commands)
+    def look(self) -> Counters:
+        """What the server has done so far."""
+        return self._probe.look()
 
     def memory_bytes(self) -> int:
         """`used_memory` once it stands still: table resizing and closed connections have had their effect.

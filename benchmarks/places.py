@@ -25,9 +25,9 @@ _PACKAGES = ("lukhas-redis", "redis", "hiredis", "msgpack", "lz4", "pydantic", "
 ROOT = Path(__file__).parents[1]
 
 
-def bench_settings() -> Settings:
-    """The default settings without the limits that would stop a benchmark: throughput and number of contexts."""
-    return Settings.load(max_context_throughput_mbps=0, max_memory_store_entries=100_000_000)
+def bench_settings(**others: Any) -> Settings:
+    """The default settings without the limits that would stop a benchmark (throughput and number of contexts)."""
+    return Settings.load(max_context_throughput_mbps=0, max_memory_store_entries=100_000_000, **others)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 KB, MB = 1024, 1024 * 1024
 SIZES = {"1 kB": KB, "10 kB": 10 * KB, "100 kB": 100 * KB, "1 MB": MB}
+GROWING = {"10 kB": 10 * KB, "100 kB": 100 * KB, "1 MB": MB, "9 MB": 9 * MB}
 MANY_CONTEXTS = 1_000_000
 FEW_CONTEXTS = 1_000
 
@@ -20,7 +21,10 @@ class Plan:
 
     `blocks`: turns of each side after the one that warms it up. `block`: calls in a turn, by size. `crowd`: contexts
     of the large tenant, `few` of the small one. `storm_block`: calls in a turn of the concurrent part. `old_hops`:
-    handoffs behind a context before more are measured. `pin`: keep client and server on a CPU each, where possible.
+    handoffs behind a context before more are measured. `peer_runs`: how often each side plays each recorded run.
+    `growth_block`: calls in a turn of appends and of reads by a near cache. `heavy_preserves`: large writes in a phase
+    beside which small calls are timed; `heavy_calls`: those of each task in a phase without large writes;
+    `heavy_phases`: of either kind. `pin`: keep client and server on a CPU each, where possible.
     """
 
     name: str
@@ -33,10 +37,15 @@ class Plan:
     storm_block: int = 1_600
     tasks: int = 32
     old_hops: int = 1_000
+    peer_runs: int = 10
+    growth_block: int = 10
+    heavy_preserves: int = 10
+    heavy_calls: int = 100
+    heavy_phases: int = 4
     pin: bool = True
 
 
 _BLOCK = {"1 kB": 100, "10 kB": 50, "100 kB": 25, "1 MB": 10}
-QUICK = Plan("quick", blocks=5, block=_BLOCK, memory_contexts=2_000, crowd=10_000)
+QUICK = Plan("quick", blocks=5, block=_BLOCK, memory_contexts=2_000, crowd=10_000, peer_runs=3, heavy_phases=2)
 USUAL = Plan("usual", blocks=30, block=_BLOCK, memory_contexts=2_000, crowd=100_000)
-FULL = Plan("full", blocks=60, block=_BLOCK, memory_contexts=2_000, crowd=MANY_CONTEXTS)
+FULL = Plan("full", blocks=60, block=_BLOCK, memory_contexts=2_000, crowd=MANY_CONTEXTS, peer_runs=20, heavy_phases=8)

@@ -6,7 +6,7 @@ Invariant: every figure shown stands in the results file, so a table can be made
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,14 +26,11 @@ class Table:
 
 
 def tables(results: Results) -> Iterator[Table]:
-    """Everything that was measured on one server, the aims first."""
+    """Everything that was measured on one server, the aims first (of a run of some parts, theirs)."""
     yield _aims(results)
-    for mode in ("async", "sync"):
-        yield _contests(results, mode)
-    yield _memory(results)
-    yield _storm(results)
-    yield _crowd(results)
-    yield _handoffs(results)
+    for part, make in _TABLES.items():
+        if part in results:
+            yield from make(results)
 
 
 def heading(results: Results) -> str:
@@ -51,11 +48,21 @@ def heading(results: Results) -> str:
 
 def _aims(results: Results) -> Table:
     head = ("aim", "measured", "at most", "unit", "verdict")
-    rows = [[a["aim"], f"{a['figure']:,.4g}", f"{a['limit']:,g}", a["unit"], a["verdict"]] for a in results["aims"]]
+    rows = [[a["aim"], f"{a['figure']:,.4g}", _limit(a), a["unit"], a["verdict"]] for a in results["aims"]]
     return Table("Aims", head, rows)
 
 
-def _contests(results: Results, mode: str) -> Table:
+def _limit(aim: dict[str, Any]) -> str:
+    least = "at least " if aim.get("bound") == "at least" else ""
+    return f"{least}{aim['limit']:,g}"
+
+
+def _contests(results: Results) -> Iterator[Table]:
+    for mode in ("async", "sync"):
+        yield _contests_of(results, mode)
+
+
+def _contests_of(results: Results, mode: str) -> Table:
     times = [f"{side} {share}" for side in _SIDES for share in ("p50", "p99")]
     head = ("size", "stored as", "operation", *times, "to raw", "to json", "server", "raw server", "stored bytes")
     rows = [_contest(row) for row in results["contests"] if row["mode"] == mode]
@@ -70,7 +77,7 @@ def _contest(row: dict[str, Any]) -> list[str]:
     return [row["size"], row["variant"], row["case"], *times, *ratios, *server, f"{row['stored_bytes']:,}"]
 
 
-def _memory(results: Results) -> Table:
+def _memory(results: Results) -> Iterator[Table]:
     names = ("stored_bytes", "context_bytes", "beyond_body_bytes", "request_bytes", "history_bytes_per_entry")
     head = (
         "size",
@@ -86,10 +93,10 @@ def _memory(results: Results) -> Table:
         [row["size"], row["variant"], str(row["per_session"]), *(f"{row[name]:,}" for name in names)]
         for row in results["memory"]
     ]
-    return Table("Server memory per context (bytes)", head, rows, left=2)
+    yield Table("Server memory per context (bytes)", head, rows, left=2)
 
 
-def _storm(results: Results) -> Table:
+def _storm(results: Results) -> Iterator[Table]:
     rows = [
         [
             row["size"],
@@ -101,10 +108,10 @@ def _storm(results: Results) -> Table:
         for row in results["storm"]
     ]
     head = ("size", "operation", "ours per second", "raw per second", "to raw", "server us", "raw server us")
-    return Table(f"Throughput of {results['storm'][0]['tasks']} tasks on one event loop", head, rows, left=2)
+    yield Table(f"Throughput of {results['storm'][0]['tasks']} tasks on one event loop", head, rows, left=2)
 
 
-def _crowd(results: Results) -> Table:
+def _crowd(results: Results) -> Iterator[Table]:
     crowd = results["crowd"]
     few, many = f"{crowd['few']:,}", f"{crowd['many']:,}"
     rows = [
@@ -116,15 +123,112 @@ def _crowd(results: Results) -> Table:
         for case in ("preserve", "restore")
     ]
     head = ("operation", f"server at {few}", f"server at {many}", f"p50 at {few}", f"p50 at {many}", "server ratio")
-    return Table(f"{crowd['size']} beside few and many contexts (microseconds)", head, rows)
+    yield Table(f"{crowd['size']} beside few and many contexts (microseconds)", head, rows)
 
 
-def _handoffs(results: Results) -> Table:
+def _handoffs(results: Results) -> Iterator[Table]:
     rows = [
         [row["size"], f"{row['hops']:,}", _us(row["p50_us"]), _us(row["p99_us"]), _us(row["server_us"])]
         for row in results["handoffs"]
     ]
-    return Table("Handoff (microseconds)", ("size", "hops before", "p50", "p99", "server"), rows)
+    yield Table("Handoff (microseconds)", ("size", "hops before", "p50", "p99", "server"), rows)
+
+
+def _growth(results: Results) -> Iterator[Table]:
+    rows = [
+        [
+            *(row[name] for name in ("mode", "near", "size")),
+            *(_us(row[name]) for name in ("p50_us", "p99_us")),
+            f"{row['to_smallest']:.2f}",
+            _us(row["server_us"]),
+            f"{row['wire_bytes']:,.0f}",
+        ]
+        for row in results["growth"]
+    ]
+    appended = f"{results['growth'][0]['appended_bytes']:,}"
+    head = ("mode", "near cache", "onto", "p50", "p99", "to the smallest", "server", "bytes on the wire")
+    yield Table(f"Append of {appended} bytes (microseconds)", head, rows, left=3)
+
+
+def _near(results: Results) -> Iterator[Table]:
+    names = ("p50_us", "p99_us", "ping_p50_us", "ping_p99_us")
+    rows = [
+        [
+            *(row[name] for name in ("mode", "case", "size")),
+            *(_us(row[name]) for name in names),
+            f"{row['to_ping']:.2f}",
+        ]
+        for row in results["near"]
+    ]
+    head = ("mode", "what is held is", "size", "p50", "p99", "PING p50", "PING p99", "to PING")
+    yield Table("Restore of what the near cache holds (microseconds)", head, rows, left=3)
+
+
+def _heavy(results: Results) -> Iterator[Table]:
+    heavy = results["heavy"]
+    names = ("p50_us", "p99_us", "p50_without_gaps_us", "p99_without_gaps_us")
+    rows = [
+        [
+            case,
+            f"{heavy[key]['count']:,}",
+            *(_us(heavy[key][name]) for name in names),
+            f"{heavy[key]['longest_gap_ms']:,}",
+        ]
+        for case, key in (("alone", "alone"), (f"beside writes of {heavy['large']}", "beside"))
+    ]
+    head = ("small calls", "calls", "p50", "p99", "p50 without standstills", "p99 without", "longest standstill, ms")
+    yield Table(f"Small calls of {heavy['tasks']} tasks beside large writes (microseconds)", head, rows)
+    gap = [
+        [heavy["large"], f"{heavy['large_preserve_ms']:,}", f"{heavy['gap_ms']['median']}", f"{heavy['gap_ms']['max']}"]
+    ]
+    once = ("one write of", "takes", "longest standstill, median", "at most")
+    yield Table("The event loop in one large write (milliseconds)", once, gap)
+
+
+def _peers(results: Results) -> Iterator[Table]:
+    for run in results["peers"]:
+        size = f"{run['turns']} turns, {run['json_bytes']:,} bytes of JSON at the end, {run['repetitions']} times"
+        yield Table(
+            f"Turns between two workers: {run['run']} ({size})", _PEERS, [_peer(row) for row in run["sides"]], left=2
+        )
+
+
+_PEERS = (
+    *("side", "one step, version, handoff", "turn p50 us", "p99", "write p50", "read p50", "run ms", "bytes to server"),
+    *("bytes from it", "server us a turn", "its CPU us", "memory", "wrong reads"),
+)
+
+
+def _peer(row: dict[str, Any]) -> list[str]:
+    if row["status"] != "ran":
+        return [row["side"], row["status"], *[""] * (len(_PEERS) - 2)]
+    versions = "versions" if row["versions"] else "no versions"
+    return [
+        f"{row['side']} {row['version']}",
+        f"{row['atomic']}; {versions}; {row['handoff']}",
+        *(
+            _us(value)
+            for value in (row["turn"]["p50_us"], row["turn"]["p99_us"], row["write_p50_us"], row["read_p50_us"])
+        ),
+        f"{row['total_ms']:,.1f}",
+        *(f"{row[name]:,}" for name in ("received_bytes", "sent_bytes")),
+        *(_us(row[name]) for name in ("server_us", "server_cpu_us")),
+        f"{row['memory_bytes']:,}",
+        f"{row['wrong_reads']:,}",
+    ]
+
+
+_TABLES: dict[str, Callable[[Results], Iterator[Table]]] = {
+    "contests": _contests,
+    "memory": _memory,
+    "storm": _storm,
+    "crowd": _crowd,
+    "handoffs": _handoffs,
+    "growth": _growth,
+    "near": _near,
+    "heavy": _heavy,
+    "peers": _peers,
+}
 
 
 def _us(value: float) -> str:

@@ -3,6 +3,7 @@
 --
 -- KEYS   ctx        hash    lukhas:{t}:ctx:<id>
 --        body       string  lukhas:{t}:body:<id>
+--        segs       list    lukhas:{t}:segs:<id>
 --        hops       list    lukhas:{t}:hops:<id>
 --        log        list    lukhas:{t}:log:<id>
 --        index      zset    lukhas:{t}:index
@@ -16,6 +17,7 @@
 -- ARGV   @request
 --        @tenant
 --        @keeping
+--        @lease
 --        id         uuid    the context
 --        sid=       text    its session, needed only with a ttl_ms
 --        source     name    the provider that hands it over
@@ -36,15 +38,16 @@
 --- @include "includes/request"
 --- @include "includes/tenant"
 --- @include "includes/keeping"
+--- @include "includes/lease"
 --- @include "includes/present"
 --- @include "includes/stored"
 --- @include "includes/usage"
 --- @include "includes/deadline"
 --- @include "includes/emit"
-local ctx, body, hops, log, index, usage_key, tombs, session, events, flags, shard, req = unpack(KEYS)
-local request_id, request, durable, retention_ms, dry, mode, shards, marker, window, grace_ms, max_tombs,
+local ctx, body, segs, hops, log, index, usage_key, tombs, session, events, flags, shard, req = unpack(KEYS)
+local request_id, request, durable, retention_ms, dry, mode, shards, marker, window, grace_ms, max_tombs, lease,
   id, sid, source, destination, if_version, ttl_ms, note, previous_us = unpack(ARGV)
-local keys = {ctx = ctx, body = body, hops = hops, log = log, index = index, tombs = tombs, session = session, shard = shard}
+local keys = {ctx = ctx, body = body, segs = segs, hops = hops, log = log, index = index, tombs = tombs, session = session, shard = shard}
 distinct(KEYS)
 matching('source', source, '^[%w_.-]+$')
 matching('destination', destination, '^[%w_.-]+$')
@@ -57,8 +60,9 @@ local earlier = request_check(req, request_id, request, durable)
 if earlier then return earlier end
 local tenant = tenant_check(flags, shard, dry, mode, shards, marker, false)
 local now = now_ms()
-local found = present(keys, id, now, marker, 'owner', 'hops', 'expires_ms', 'session')
+local found = present(keys, id, now, marker, 'owner', 'hops', 'expires_ms', 'session', 'lease')
 local version, hop, deadline = stored('ctx', found[1]) + 1, stored('ctx', found[3]) + 1, stored('ctx', found[4])
+lease_check(ctx, found[6], lease, now)
 if if_version >= 0 and if_version ~= version - 1 then refuse('CONFLICT', 'actual=' .. fmt(version - 1)) end
 if found[2] and found[2] ~= source then refuse('OWNER', 'owner=' .. (string.match(found[2], '^[%w_.-]+$') or '?')) end
 redis.call('LLEN', hops)

@@ -12,6 +12,7 @@
 -- ARGV   @request
 --        @tenant
 --        @keeping
+--        @lease
 --        id         uuid    the context
 --        pinned=1   flag    0 = unpin
 -- OK     OK dry id version pinned
@@ -23,11 +24,12 @@
 --- @include "includes/request"
 --- @include "includes/tenant"
 --- @include "includes/keeping"
+--- @include "includes/lease"
 --- @include "includes/present"
 --- @include "includes/stored"
 --- @include "includes/emit"
 local ctx, index, order, tombs, events, flags, shard, req = unpack(KEYS)
-local request_id, request, durable, retention_ms, dry, mode, shards, marker, window, grace_ms, max_tombs, id, pinned = unpack(ARGV)
+local request_id, request, durable, retention_ms, dry, mode, shards, marker, window, grace_ms, max_tombs, lease, id, pinned = unpack(ARGV)
 distinct(KEYS)
 matching('pinned', pinned, '^[01]$')
 retention_ms = whole('retention_ms', retention_ms, 1, 1e10)
@@ -36,7 +38,9 @@ local keep = keeping_of(window, grace_ms, max_tombs)
 local earlier = request_check(req, request_id, request, durable)
 if earlier then return earlier end
 local tenant = tenant_check(flags, shard, dry, mode, shards, marker, false)
-local found = present({ctx = ctx, index = index, tombs = tombs, shard = shard}, id, now_ms(), marker, 'updated_ms')
+local now = now_ms()
+local found = present({ctx = ctx, index = index, tombs = tombs, shard = shard}, id, now, marker, 'updated_ms', 'lease')
+lease_check(ctx, found[3], lease, now)
 local updated = stored('ctx', found[2])
 redis.call('ZCARD', order)
 local answer = {'OK', tenant.dry and '1' or '0', id, fmt(stored('ctx', found[1])), pinned}

@@ -9,7 +9,7 @@
 --        events     stream  lukhas:{t}:events
 --        flags      hash    lukhas:{t}:flags
 --        shard      hash    lukhas:{t}:shard
---        pair...    any     ctx and body of each context
+--        part...    any     ctx, body and segs of each context
 -- ARGV   @tenant
 --        @keeping
 --        id...      uuid    the contexts, 1 to 100
@@ -25,7 +25,7 @@ local index, order, sizes, usage_key, tombs, events, flags, shard = unpack(KEYS)
 local dry, mode, shards, marker, window, grace_ms, max_tombs = unpack(ARGV)
 local keys = {index = index, order = order, sizes = sizes, events = events}
 distinct(KEYS)
-if #ARGV > 107 or #KEYS ~= 8 + 2 * (#ARGV - 7) then refuse('ARGUMENT', 'name=id') end
+if #ARGV > 107 or #KEYS ~= 8 + 3 * (#ARGV - 7) then refuse('ARGUMENT', 'name=id') end
 local keep = keeping_of(window, grace_ms, max_tombs)
 local tenant = tenant_check(flags, shard, dry, mode, shards, marker, true)
 local now = now_ms()
@@ -34,19 +34,19 @@ local usage = usage_check(usage_key, 'lost')
 local purge = purge_plan(usage, bury_check(tombs, now, keep.grace_ms, keep.max_tombs))
 local answer, sound, lost = {'OK', tenant.dry and '1' or '0'}, {}, {}
 for i = 8, #ARGV do
-  local id, ctx, body = ARGV[i], KEYS[2 * i - 7], KEYS[2 * i - 6]
-  local faults, bytes = faults_of(keys, ctx, body, id, now)
+  local id, ctx, body, segs = ARGV[i], KEYS[3 * i - 15], KEYS[3 * i - 14], KEYS[3 * i - 13]
+  local faults, bytes = faults_of(keys, ctx, body, segs, id, now)
   for _, fault in ipairs(faults) do answer[#answer + 1], answer[#answer + 2] = id, fault end
   if faults[1] == 'lost' then
     purge_add(purge, id, redis.call('HGET', sizes, id), 'lost', now)
-    lost[#lost + 1] = {ctx, body}
+    lost[#lost + 1] = {ctx, body, segs}
   elseif #faults > 0 then
-    local had = redis.call('HMGET', ctx, 'expires_ms', 'type', 'pinned', 'updated_ms')
+    local had = redis.call('HMGET', ctx, 'expires_ms', 'type', 'pinned', 'updated_ms', 'segs')
     local size, deadline = redis.call('HGET', sizes, id), stored('ctx', had[1])
     if deadline == 0 then deadline = math.max(tonumber(redis.call('ZSCORE', index, id) or 0), redis.call('PEXPIRETIME', ctx), now + 60000) end
     if size then account_remove(usage, size) end
     account_add(usage, bytes, had[2] or 'conversation')
-    sound[#sound + 1] = {id = id, ctx = ctx, body = body, deadline = fmt(deadline), pinned = had[3],
+    sound[#sound + 1] = {id = id, ctx = ctx, body = body, segs = segs, stray = (had[5] or '0') == '0', deadline = fmt(deadline), pinned = had[3],
       updated = fmt(stored('ctx', had[4])), size = fmt(bytes) .. ' ' .. (had[2] or 'conversation')}
   end
 end
@@ -55,13 +55,14 @@ if tenant.dry then return answer end
 -- writes
 purge_emit(purge, keys, keep.window)
 purge_apply(purge, keys)
-for _, pair in ipairs(lost) do redis.call('UNLINK', unpack(pair)) end
+for _, parts in ipairs(lost) do redis.call('UNLINK', unpack(parts)) end
 for _, one in ipairs(sound) do
   redis.call('ZADD', index, one.deadline, one.id)
   if one.pinned then redis.call('ZREM', order, one.id) else redis.call('ZADD', order, 'NX', one.updated, one.id) end
   redis.call('HSET', sizes, one.id, one.size)
   redis.call('PEXPIREAT', one.ctx, one.deadline)
   redis.call('PEXPIREAT', one.body, one.deadline)
+  if one.stray then redis.call('UNLINK', one.segs) else redis.call('PEXPIREAT', one.segs, one.deadline) end
 end
 if #answer > 2 then usage_apply(usage) end
 bury_apply(purge.graves)

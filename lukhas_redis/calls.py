@@ -7,7 +7,7 @@ Invariant: an operation is a generator; it does no I/O, takes no time and makes 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias, TypeVar
@@ -27,9 +27,9 @@ class Stage:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """One script on one hash tag.
+    """One script on one hash tag; not changed once made (`frozen` would triple the price of making one).
 
     `words` come from `Script.pack`. A call is repeated after a lost reply only when the script reads only or
     `request_id` is set, because only then is a repeat harmless. `durability` beyond `memory` makes the
@@ -60,13 +60,25 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A read-only script and a plain read that see the same moment (`MULTI`)."""
+    """A read-only script and plain reads that see the same moment (`MULTI`); answered with one reply for each."""
 
     call: Call
-    read: Read
+    reads: tuple[Read, ...]
 
 
-Request: TypeAlias = Call | Read | Snapshot
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A computation on `size` bytes that lets go of the interpreter lock (hashing, compression).
+
+    Answered with what `run()` returns; an event loop has it done in a thread when it is large.
+    """
+
+    run: Callable[[], Any]
+    size: int
+
+
+Sent: TypeAlias = Call | Read | Snapshot
+Request: TypeAlias = Sent | Work
 Op: TypeAlias = Generator[Request | tuple[Request, ...], Any, T]
 """An operation: yields a request and is sent its reply, or yields a tuple of requests and is sent a list with a
 reply or an error for each (sent together, one round trip per node). A failed single request is thrown in."""
@@ -107,7 +119,9 @@ def together(ops: Sequence[Op[T]]) -> Op[list[T | LukhasRedisError]]:
     for place in range(len(ops)):
         step(place, None)
     while waiting:
-        sent, waiting = waiting, {}
+        # Computations first, alone: whoever needs one must not be overtaken by calls that were asked for later.
+        working = [place for place, wanted in waiting.items() if type(wanted) is Work]
+        sent = {place: waiting.pop(place) for place in working or sorted(waiting)}
         replies = yield tuple(chain.from_iterable(_as_tuple(wanted) for wanted in sent.values()))
         start = 0
         for place, wanted in sent.items():

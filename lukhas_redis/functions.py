@@ -111,7 +111,7 @@ def _own_code(script: Script) -> str:
     """The lines of the script itself, without its includes and its header."""
     lines = zip(script.text.splitlines(), script.origins, strict=True)
     own = [line for line, (file, _) in lines if file == f"{script.name}.lua" and not line.startswith("#!")]
-    return "\n".join(line for line in own if not line.startswith("--"))
+    return "\n".join(f"  {line}" if line else "" for line in own if not line.startswith("--"))
 
 
 def _contract(script: Script) -> str:

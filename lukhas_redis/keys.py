@@ -141,6 +141,10 @@ class ShardKeys:
         """String: the stored bytes of a context."""
         return f"{self.base}body:{context_id}"
 
+    def segs(self, context_id: str) -> str:
+        """List: what was appended to a context since its body was written."""
+        return f"{self.base}segs:{context_id}"
+
     def hops(self, context_id: str) -> str:
         """List: the last 32 handoffs of a context."""
         return f"{self.base}hops:{context_id}"

@@ -57,8 +57,71 @@ class Preserved:
 
 
 @dataclass(frozen=True, slots=True)
+class Appended:
+    """A context was changed in part, by `append` or `patch` (or would have been, when `dry_run`).
+
+    `sequence` counts writes of content; `evicted` is how many other contexts made room.
+    """
+
+    context_id: str
+    version: int
+    expires_ms: int
+    incarnation: str
+    sequence: int
+    evicted: int = 0
+    request_id: str = ""
+    dry_run: bool = False
+
+    @property
+    def expires_at(self) -> datetime:
+        """The deadline, in UTC."""
+        return _moment(self.expires_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Patched(Appended):
+    """A context was changed by `patch`; the fields are those of `Appended`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """`owner` alone may write the context until `until_ms`, with `token`: give the lease as `lease=` to each write.
+
+    Tokens only ever grow: whoever comes later has the larger one.
+    """
+
+    context_id: str
+    owner: str
+    token: int
+    until_ms: int
+    request_id: str = ""
+    dry_run: bool = False
+
+    @property
+    def until(self) -> datetime:
+        """When it ends unless it is renewed, in UTC."""
+        return _moment(self.until_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A lease was ended by its holder."""
+
+    context_id: str
+    token: int
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
 class Metadata:
-    """What is known about a context without its data; `now_ms` is the server's clock at that moment."""
+    """What is known about a context without its data; `now_ms` is the server's clock at that moment.
+
+    `raw_bytes` and `stored_bytes` count the body and the `segments` that were appended to it (a patch adds to
+    `raw_bytes` what it replaces, until the segments are folded into the body); `appended_bytes` is the segments' part
+    of `raw_bytes`. `level`, `checksum` and `digest` are those of the body: where there are segments,
+    `ops.restore.checksum_of` tells of the whole. `chain` stands for the content: equal `incarnation`, `sequence` and
+    `chain` mean equal data. `lease` is who holds the context, if somebody does.
+    """
 
     context_id: str
     version: int
@@ -80,6 +143,22 @@ class Metadata:
     checksum: str
     digest: str
     now_ms: int
+    segments: int = 0
+    appended_bytes: int = 0
+    chain: str = ""
+    lease: Lease | None = None
+
+    @classmethod
+    def of(cls, **fields: Any) -> Metadata:
+        """The same as the constructor with every field given, in a third of its time: every read makes one."""
+        made = object.__new__(cls)
+        made.__dict__.update(fields)
+        return made
+
+    def at(self, now_ms: int) -> Metadata:
+        """The same at a later moment of the server's clock."""
+        lease = self.lease if self.lease and self.lease.until_ms > now_ms else None
+        return self.of(**{**self.__dict__, "now_ms": now_ms, "lease": lease})
 
     @property
     def expires_at(self) -> datetime:
@@ -99,10 +178,15 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A restored context: `data` is a private copy, equal in value and type to what was preserved."""
+    """A restored context: `data` is equal in value and type to what was preserved, appended and patched.
+
+    It is a private copy, or with `restore(..., shared=True)` a read-only view. `cache_hit`: the process held the data
+    already, and the server confirmed that it is the newest or sent only what was added.
+    """
 
     data: dict[str, Any]
     metadata: Metadata
+    cache_hit: bool = False
 
     @property
     def version(self) -> int:
@@ -188,7 +272,8 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong in the accounts: `lost`, `unindexed`, `uncounted`, `deadline` or `unordered`."""
+    """One thing wrong in the accounts: `lost`, `segments` (some are missing), `unindexed`, `uncounted`, `deadline` or
+    `unordered`."""
 
     context_id: str
     fault: str

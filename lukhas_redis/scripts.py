@@ -12,7 +12,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 Arg = str | int | bytes
 
@@ -87,6 +89,14 @@ class Script:
         """Names of the arguments in the order the script takes them, without a trailing list."""
         return tuple(row.name for row in self.args if not row.many)
 
+    @cached_property
+    def _in_key_order(self) -> Callable[[Mapping[str, str]], Sequence[str]]:
+        return _picker(self.key_names)
+
+    @cached_property
+    def _in_arg_order(self) -> Callable[[Mapping[str, Arg]], Sequence[Arg]]:
+        return _picker(self.arg_names)
+
     def pack(
         self,
         keys: Mapping[str, str],
@@ -101,12 +111,11 @@ class Script:
         """
         if len(keys) != len(self.key_names) or len(args) != len(self.arg_names):
             raise ScriptError(f"{self.name}: takes keys {self.key_names} and arguments {self.arg_names}")
-        count = len(keys) + len(more_keys)
         return (
-            count,
-            *[keys[name] for name in self.key_names],
+            len(keys) + len(more_keys),
+            *self._in_key_order(keys),
             *more_keys,
-            *[args[name] for name in self.arg_names],
+            *self._in_arg_order(args),
             *more_args,
         )
 
@@ -117,6 +126,13 @@ class Script:
             return None
         file, line = self.origins[int(found[1]) - 1]
         return f"{file}:{line}"
+
+
+def _picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
+    """A function that takes the values of `names`, in their order; every call of a script needs it twice."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: [values[name] for name in names]
 
 
 def lua_folder() -> Path:

@@ -7,13 +7,15 @@ Invariant: safe to share between threads; after a fork the child gets connection
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from lukhas_redis import ops
-from lukhas_redis.calls import Op
+from lukhas_redis.batch import Batch
+from lukhas_redis.calls import Op, together
 from lukhas_redis.embedded import ensure
+from lukhas_redis.errors import LukhasRedisError
 from lukhas_redis.models import Metadata
 from lukhas_redis.ops.space import Space
 from lukhas_redis.settings import Settings
@@ -71,10 +73,15 @@ class ContextStore(SyncShell):
     preserve_many = _sync(ops.preserve_many)
     restore = _sync(ops.restore)
     restore_many = _sync(ops.restore_many)
+    append = _sync(ops.append)
+    patch = _sync(ops.patch)
     handoff = _sync(ops.handoff)
     extend = _sync(ops.extend)
     pin = _sync(ops.pin)
     drop = _sync(ops.drop)
+    lease = _sync(ops.lease)
+    renew = _sync(ops.renew)
+    release = _sync(ops.release)
     metadata = _sync(ops.metadata)
     lifecycle = _sync(ops.lifecycle)
     hops = _sync(ops.hops)
@@ -87,6 +94,21 @@ class ContextStore(SyncShell):
     sweep = _sync(ops.sweep)
     check = _sync(ops.check)
     repair = _sync(ops.repair)
+
+    def batch(self) -> Batch:
+        """A block whose operations leave together when it ends, in one round trip per node where they need but one.
+
+        `with store.batch() as batch: kept = batch.preserve(...)`, and after the block `kept.result()`. Every method of
+        the batch takes what the store's takes and returns a `Pending`. One operation that fails does not disturb the
+        others. An exception in the block: nothing is sent.
+        """
+        return Batch(self._space, self._run_batch)
+
+    def _run_batch(self, queued: Sequence[tuple[str, Op[object]]]) -> Sequence[object | LukhasRedisError]:
+        outcomes = self.run(together([op for _, op in queued]), "batch")
+        for (name, _), outcome in zip(queued, outcomes, strict=True):
+            self._telemetry.one_of_many(name, self._space, outcome)
+        return outcomes
 
     def list(
         self, *, session_id: str | None = None, context_type: str | None = None, page: int = 100

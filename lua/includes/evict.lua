@@ -25,11 +25,11 @@ local function evict_declared(victims, declared)
   return true
 end
 
--- groups: ctx, body, hops and log of each declared id, in the order of `declared`.
+-- groups: ctx, body, segs, hops and log of each declared id, in the order of `declared`.
 local function evict_apply(victims, declared, groups)
   local is = {}
   for _, id in ipairs(victims.ids) do is[id] = true end
   for i, id in ipairs(declared) do
-    if is[id] then redis.call('UNLINK', unpack(groups, 4 * i - 3, 4 * i)) end
+    if is[id] then redis.call('UNLINK', unpack(groups, 5 * i - 4, 5 * i)) end
   end
 end

@@ -36,6 +36,8 @@ _HINTS: tuple[tuple[type[LukhasRedisError], str], ...] = (
     (errors.ContextNotFound, "`lukhas ls` lists what is there; --tenant looks at another tenant"),
     (errors.StoreFull, "`lukhas stats` shows the limits; `lukhas flags set max_entries N` raises one"),
     (errors.TenantPaused, "`lukhas flags audit` says who paused it; `lukhas flags set mode live` resumes"),
+    (errors.LeaseHeld, "`lukhas show ID` says who holds it; `lukhas release ID` ends the lease of a worker that died"),
+    (errors.LeaseLost, "whoever had this token has lost the context: lease it and read it again"),
     (errors.ContextCorrupted, "`lukhas show ID --raw > FILE` keeps a copy of the stored bytes"),
     (errors.OutcomeUnknown, "it may have been done: look before you repeat it"),
     (errors.AccessDenied, "check user and password of the URL; deploy/users.acl has the rights each role needs"),

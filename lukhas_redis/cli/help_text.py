@@ -23,10 +23,10 @@ SHARD_KEYS = {
     "events": "stream: lifecycle events, the last thousand or so",
     "flags": "hash: mode, limits, feature flags (change them with lukhas_set_flag: it is audited)",
     "audit": "stream: who changed a flag, when, from, to, why",
-    "shard": "hash: number of shards, incarnation marker",
+    "shard": "hash: number of shards, incarnation marker, last fencing token",
 }
 CONTEXT_KEYS = {
-    "ctx": "<id>", "body": "<id>", "hops": "<id>", "log": "<id>",
+    "ctx": "<id>", "body": "<id>", "segs": "<id>", "hops": "<id>", "log": "<id>",
     "session": "<session>", "request": "<request id>", "stage": "<random>",
 }  # fmt: skip
 # What many verbs take and operators rarely give.
@@ -62,6 +62,7 @@ EXAMPLES
   FCALL lukhas_extend 1 '{prefix}:{{default}}:ctx:<id>' ttl_ms 7200000
   FCALL_RO lukhas_metadata 1 '{prefix}:{{default}}:ctx:<id>'
   FCALL_RO lukhas_list 1 '{prefix}:{{default}}:index' count 20
+  FCALL lukhas_lease 1 '{prefix}:{{default}}:ctx:<id>' owner ann lease_ms 60000
   FCALL lukhas_set_flag 1 '{prefix}:{{default}}:flags' name mode value paused by ann reason 'moving house'
 """
 

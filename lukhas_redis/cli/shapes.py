@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from lukhas_redis.models import Checked, Event, Hop, Metadata, Stats
+from lukhas_redis.models import Appended, Checked, Event, Hop, Lease, Metadata, Stats
 
 
 def context(known: Metadata) -> dict[str, Any]:
@@ -21,8 +21,22 @@ def context(known: Metadata) -> dict[str, Any]:
     names = (
         "context_id", "session_id", "context_type", "owner", "version", "incarnation", "created_ms", "updated_ms",
         "expires_ms", "accessed_ms", "hop_count", "pinned", "raw_bytes", "stored_bytes", "compression", "checksum",
+        "segments", "appended_bytes", "chain",
     )  # fmt: skip
-    return {**{name: getattr(known, name) for name in names}, "ttl_left_ms": known.expires_ms - known.now_ms}
+    facts = {name: getattr(known, name) for name in names}
+    held = lease(known.lease) if known.lease else None
+    return {**facts, "lease": held, "ttl_left_ms": known.expires_ms - known.now_ms}
+
+
+def lease(held: Lease) -> dict[str, Any]:
+    """Who alone may write a context."""
+    return {"owner": held.owner, "token": held.token, "until_ms": held.until_ms}
+
+
+def appended(done: Appended) -> dict[str, Any]:
+    """What an append or a patch did."""
+    names = ("context_id", "version", "incarnation", "expires_ms", "evicted", "dry_run")
+    return {name: getattr(done, name) for name in names}
 
 
 def hop(one: Hop) -> dict[str, Any]:

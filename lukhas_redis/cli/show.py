@@ -1,12 +1,14 @@
 """`lukhas show`: one context.
 
 What belongs here: metadata, hops, lifecycle, the data, the stored bytes. What does not: lists of contexts (`ls`).
-Invariant: changes nothing, not even the time of last access; only `--raw` writes bytes that are no text.
+Invariant: changes nothing: neither the time of last access, nor is anything folded; only `--raw` writes bytes that are
+no text.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,12 +36,12 @@ def show(session: Session, context_id: str, *, with_data: bool, raw: bool) -> No
         raise click.UsageError("--raw and --data exclude each other")
     with session.store() as store:
         if raw:
-            _write_raw(store, context_id)
+            _write_raw(session, store, context_id)
             return
         known = store.metadata(context_id)
         hops = store.hops(context_id)
         lifecycle = store.lifecycle(context_id).to_dict()
-        data = shapes.data(store.restore(context_id, touch=False).data) if with_data else None
+        data = shapes.data(store.run(_data_of(_space(store), known.context_id), "show")) if with_data else None
     if session.json:
         document = {"metadata": shapes.context(known), "hops": [shapes.hop(one) for one in hops]}
         print_json({**document, "lifecycle": lifecycle, **({"data": data} if with_data else {})})
@@ -50,13 +52,26 @@ def show(session: Session, context_id: str, *, with_data: bool, raw: bool) -> No
         print_json(data)
 
 
-def _write_raw(store: ContextStore, context_id: str) -> None:
+def _data_of(space: Space, context_id: str) -> Op[Mapping[Any, Any]]:
+    """The data, verified; `restore` would fold what is due for it."""
+    from lukhas_redis.ops.restore import found_in
+
+    found = yield from found_in(space, context_id)
+    return found.held.copy(space.limits)
+
+
+def _write_raw(session: Session, store: ContextStore, context_id: str) -> None:
+    known = store.metadata(context_id)
+    sys.stdout.buffer.write(store.run(_stored(_space(store), known.context_id), "show"))
+    if known.segments:
+        session.say(f"the body alone; {known.segments} parts that were appended since are not in it")
+
+
+def _space(store: ContextStore) -> Space:
     from lukhas_redis.ops.space import Space
     from lukhas_redis.shell import mint
 
-    known = store.metadata(context_id)
-    space = Space(store.settings, mint, store.tenant)
-    sys.stdout.buffer.write(store.run(_stored(space, known.context_id), "show"))
+    return Space(store.settings, mint, store.tenant)
 
 
 def _stored(space: Space, context_id: str) -> Op[bytes]:
@@ -92,6 +107,14 @@ def _note(one: Hop) -> str:
     return "-" if one.metadata is None else str(one.metadata)
 
 
+def _lease(known: Metadata) -> str:
+    held = known.lease
+    if held is None:
+        return "no"
+    left = span(held.until_ms - known.now_ms)
+    return f"by {held.owner} until {moment(held.until_ms)} ({left} more), token {held.token}"
+
+
 def _facts(known: Metadata, lifecycle: dict[str, Any]) -> list[tuple[str, object]]:
     broken = [name for name, holds in lifecycle.get("invariants", {}).items() if not holds]
     return [
@@ -108,6 +131,8 @@ def _facts(known: Metadata, lifecycle: dict[str, Any]) -> list[tuple[str, object
         ("pinned", "yes" if known.pinned else "no"),
         ("handoffs", known.hop_count),
         ("size", f"{size(known.raw_bytes)}, stored as {size(known.stored_bytes)} ({known.compression})"),
-        ("checksum", known.checksum),
+        ("appended", f"{known.segments} parts, {size(known.appended_bytes)}" if known.segments else "-"),
+        ("leased", _lease(known)),
+        ("checksum", known.checksum + (" (of the body alone)" if known.segments else "")),
         ("invariants", f"BROKEN: {', '.join(broken)}" if broken else "hold"),
     ]

@@ -14,7 +14,7 @@ from lukhas_redis.calls import Call, Op, Refused
 from lukhas_redis.documents import Invariants, LifecycleDocument, LifecycleMetadata, Transition
 from lukhas_redis.errors import ContextCorrupted
 from lukhas_redis.keys import ShardKeys, valid_context_id
-from lukhas_redis.models import Hop, Metadata
+from lukhas_redis.models import Hop, Lease, Metadata
 from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.space import Space, settle
 from lukhas_redis.ops.writing import context_keys, shard_keys
@@ -40,7 +40,7 @@ def metadata(space: Space, context_id: str) -> Op[Metadata]:
         return Call(script, keys.tag, script.pack(names, {"id": cid, "marker": space.markers.get(keys.tag, "")}))
 
     reply = yield from _asked(space, cid, call)
-    return metadata_from(cid, pairs(reply))
+    return metadata_from(cid, fields_of(reply[2:]), reply[1])
 
 
 def lifecycle(space: Space, context_id: str) -> Op[LifecycleDocument]:
@@ -53,8 +53,10 @@ def lifecycle(space: Space, context_id: str) -> Op[LifecycleDocument]:
         Unavailable: Retry later.
     """
     cid = valid_context_id(context_id)
-    now_ms, body_bytes, ctx_deadline, body_deadline, fields, log, _ = yield from _asked(space, cid, _life(space, cid))
-    known = metadata_from(cid, {**pairs(fields), "now_ms": now_ms})
+    reply = yield from _asked(space, cid, _life(space, cid))
+    now_ms, body_bytes, segments, ctx_deadline, body_deadline, flat, log, _ = reply
+    fields = fields_of(flat)
+    known = metadata_from(cid, fields, now_ms)
     try:
         transitions = _transitions(known, log)
     except ValueError as error:
@@ -63,7 +65,7 @@ def lifecycle(space: Space, context_id: str) -> Op[LifecycleDocument]:
         unique_context_id=True,
         ttl_respected=all(abs(one - known.expires_ms) <= _DRIFT_MS for one in (ctx_deadline, body_deadline)),
         checksum_valid=len(known.checksum) == 64,
-        single_store_source=body_bytes == known.stored_bytes,
+        single_store_source=body_bytes == int(fields[b"stored_bytes"]) and segments == known.segments,
     )
     return _document(known, transitions, invariants)
 
@@ -78,7 +80,7 @@ def hops(space: Space, context_id: str) -> Op[list[Hop]]:
         Unavailable: Retry later.
     """
     cid = valid_context_id(context_id)
-    records = (yield from _asked(space, cid, _life(space, cid)))[6]
+    records = (yield from _asked(space, cid, _life(space, cid)))[7]
     try:
         return [_hop(record.decode("utf-8")) for record in records]
     except (ValueError, KeyError) as error:
@@ -130,42 +132,59 @@ def pairs(flat: Sequence[bytes | str | int] | Mapping[bytes, bytes]) -> dict[str
     return {name.decode() if isinstance(name, bytes) else str(name): value for name, value in items}
 
 
-def metadata_from(context_id: str, fields: Mapping[str, Any]) -> Metadata:
+def fields_of(flat: Sequence[Any] | Mapping[Any, Any]) -> dict[bytes, Any]:
+    """A field list of RESP2 (or a map of RESP3) as a dict; faster than `pairs`, for the many."""
+    return dict(flat) if isinstance(flat, Mapping) else dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def metadata_from(context_id: str, fields: Mapping[bytes, Any], now_ms: object) -> Metadata:
     """The stored text fields as values.
 
     Raises:
         ContextCorrupted: A field is missing or holds something else; it was left as it is.
     """
     try:
-        return _metadata(context_id, fields)
+        return _metadata(context_id, fields, _number(now_ms))
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise ContextCorrupted(f"context {context_id}: its metadata cannot be read ({error!r:.80})") from None
 
 
-def _metadata(context_id: str, fields: Mapping[str, Any]) -> Metadata:
-    owner, accessed = fields.get("owner"), fields.get("accessed_ms")
-    return Metadata(
+def _metadata(context_id: str, fields: Mapping[bytes, Any], now_ms: int) -> Metadata:
+    get = fields.get
+    owner, accessed, segments, lease = get(b"owner"), get(b"accessed_ms"), get(b"segs"), get(b"lease")
+    digest = fields[b"digest"].decode()
+    appended = _number(get(b"segs_raw") or 0)
+    return Metadata.of(
         context_id=context_id,
-        version=_number(fields["version"]),
-        incarnation=fields["nonce"].decode(),
-        sequence=_number(fields["seq"]),
-        session_id=fields["session"].decode(),
-        context_type=fields["type"].decode(),
+        version=_number(fields[b"version"]),
+        incarnation=fields[b"nonce"].decode(),
+        sequence=_number(fields[b"seq"]),
+        session_id=fields[b"session"].decode(),
+        context_type=fields[b"type"].decode(),
         owner=owner.decode() if owner else None,
-        created_ms=_number(fields["created_ms"]),
-        updated_ms=_number(fields["updated_ms"]),
-        expires_ms=_number(fields["expires_ms"]),
-        ttl_ms=_number(fields["ttl_ms"]),
+        created_ms=_number(fields[b"created_ms"]),
+        updated_ms=_number(fields[b"updated_ms"]),
+        expires_ms=_number(fields[b"expires_ms"]),
+        ttl_ms=_number(fields[b"ttl_ms"]),
         accessed_ms=_number(accessed) if accessed else None,
-        hop_count=_number(fields.get("hops") or 0),
-        pinned=bool(fields.get("pinned")),
-        raw_bytes=_number(fields["raw_bytes"]),
-        stored_bytes=_number(fields["stored_bytes"]),
-        level=_number(fields["level"]),
-        checksum=fields["checksum"].decode(),
-        digest=fields["digest"].decode(),
-        now_ms=_number(fields["now_ms"]),
+        hop_count=_number(get(b"hops") or 0),
+        pinned=bool(get(b"pinned")),
+        raw_bytes=_number(fields[b"raw_bytes"]) + appended,
+        stored_bytes=_number(fields[b"stored_bytes"]) + _number(get(b"segs_bytes") or 0),
+        level=_number(fields[b"level"]),
+        checksum=fields[b"checksum"].decode(),
+        digest=digest,
+        now_ms=now_ms,
+        segments=_number(segments) if segments else 0,
+        appended_bytes=appended,
+        chain=fields[b"chain"].decode() if b"chain" in fields else digest,
+        lease=_lease(context_id, lease, get(b"lease_owner"), now_ms) if lease else None,
     )
+
+
+def _lease(context_id: str, lease: bytes, owner: bytes | None, now_ms: int) -> Lease | None:
+    token, until_ms = (_number(part) for part in lease.split(b" "))
+    return Lease(context_id, (owner or b"").decode(), token, until_ms) if until_ms > now_ms else None
 
 
 def _number(value: object) -> int:

@@ -14,11 +14,11 @@ from typing import Any
 from lukhas_redis.calls import Call, Op, Refused
 from lukhas_redis.errors import InvalidArgument
 from lukhas_redis.keys import ShardKeys, valid_context_id, valid_name
-from lukhas_redis.models import Handoff
+from lukhas_redis.models import Handoff, Lease
 from lukhas_redis.ops.preserve import ttl_milliseconds, version_argument
 from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.space import Space, settle
-from lukhas_redis.ops.writing import begin, common_args, context_keys, shard_keys
+from lukhas_redis.ops.writing import begin, common_args, context_keys, lease_argument, shard_keys
 from lukhas_redis.scripts import Arg, load
 
 _SHARD_KEYS = ("index", "usage", "tombs", "events", "flags", "shard")
@@ -34,6 +34,7 @@ def handoff(
     metadata: Mapping[str, Any] | None = None,
     if_version: int | None = None,
     ttl: int | timedelta | None = None,
+    lease: Lease | int | None = None,
     durability: str | None = None,
     dry_run: bool | None = None,
     request_id: str | None = None,
@@ -41,13 +42,14 @@ def handoff(
     """Make `destination_provider` the owner of a context and record the hop.
 
     `source_provider` must be the owner, if the context has one. `metadata`: JSON-able, up to 1024 bytes, kept
-    with the hop. `ttl`: whole seconds for a new deadline; None keeps it. The other options are those of `preserve`.
+    with the hop. `ttl`: whole seconds for a new deadline; None keeps it. `lease`: what `lease` gave, while one is live.
+    The other options are those of `preserve`.
     The cost depends neither on the size of the context nor on the number of hops; the last 32 hops are kept, their
     count is exact.
 
     Raises:
         InvalidArgument, InvalidId: Nothing was sent; do not retry.
-        OwnerConflict, VersionConflict, RequestReused: Nothing was changed; read again and decide.
+        OwnerConflict, VersionConflict, LeaseHeld, LeaseLost, RequestReused: Nothing was changed; read again and decide.
         ContextNotFound and its kin: It is not there.
         TenantPaused, Unavailable: Nothing was changed; retry later.
         OutcomeUnknown, DurabilityUnknown: May be done; repeat with the same request id.
@@ -55,6 +57,7 @@ def handoff(
     cid = valid_context_id(context_id)
     source, destination = valid_name(source_provider, "provider"), valid_name(destination_provider, "provider")
     args: dict[str, Arg] = {
+        "lease": lease_argument(lease),
         "id": cid,
         "sid": "",
         "source": source,
@@ -63,7 +66,7 @@ def handoff(
         "ttl_ms": 0 if ttl is None else ttl_milliseconds(space, ttl),
         "note": _note(metadata),
     }
-    write = begin(space, ("handoff", *args.values()), request_id, durability, dry_run)
+    write = begin(space, ("handoff", *list(args.values())[1:]), request_id, durability, dry_run)
     args["previous_us"] = int(space.hop_ms.get(cid, 0) * 1000)
 
     def call(keys: ShardKeys) -> Call:

@@ -11,22 +11,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from lukhas_redis.calls import Call, Op, Refused, Stage, together
-from lukhas_redis.codec import Encoded, encode, header_of
+from lukhas_redis.codec import Encoded, choose, header_of, packed
 from lukhas_redis.errors import InvalidArgument, LukhasRedisError, SerializationError, StoreFull
 from lukhas_redis.keys import ShardKeys, mint_context_id, valid_context_id, valid_name, valid_session
-from lukhas_redis.models import Preserved
+from lukhas_redis.models import Lease, Metadata, Preserved
+from lukhas_redis.ops.folding import sealed
+from lukhas_redis.ops.near import KNOWN_LISTS, Held, Parts
 from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.space import Space, aside, settle
 from lukhas_redis.ops.sweep import sweep_shard
-from lukhas_redis.ops.writing import Write, begin, common_args, context_keys, shard_keys
+from lukhas_redis.ops.writing import Write, begin, common_args, context_keys, lease_argument, shard_keys
 from lukhas_redis.scripts import Arg, load
 
 _SHARD_KEYS = ("index", "order", "sizes", "usage", "tombs", "events", "flags", "shard")
 _MOST_STEPS = 200
 _INLINE, _BESIDE, _ABSENT = 0, 1, 2
+_HIGHEST = 9
+
+
+@dataclass(frozen=True, slots=True)
+class _Packing:
+    """Data as it was at the time of the call. `top`: its first keys and values, None where it was no plain dict."""
+
+    raw: bytes
+    top: dict[Any, Any] | None
+    encoded: Encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,8 @@ class _Wanted:
     nonce: str
     encoded: Encoded
     write: Write
+    lease: str = ""
+    event: str = "preserve"
 
 
 def preserve(
@@ -53,6 +68,7 @@ def preserve(
     compression: str | int | None = None,
     context_id: str | None = None,
     if_version: int | None = None,
+    lease: Lease | int | None = None,
     durability: str | None = None,
     dry_run: bool | None = None,
     request_id: str | None = None,
@@ -62,7 +78,8 @@ def preserve(
     `session_id`: 1 to 256 bytes of UTF-8; groups contexts. `ttl`: whole seconds or a timedelta, 60 to 86,400
     unless configured otherwise; None takes the context type's policy (3600). `compression`: auto, none, light,
     standard, aggressive; None takes the policy (auto). `context_id`: a UUID v4; None mints one. `if_version`:
-    write only if this is the stored version; 0 only if there is none. `durability`: memory, local, replicated.
+    write only if this is the stored version; 0 only if there is none. `lease`: what `lease` gave, while one is live.
+    `durability`: memory, local, replicated.
     `dry_run`: True checks and answers as live would and changes nothing. `request_id`: names the request; the
     same name within 10 minutes returns the first answer and does nothing.
 
@@ -71,7 +88,7 @@ def preserve(
 
     Raises:
         InvalidArgument, InvalidId, SerializationError, ContextTooLarge: Nothing was sent; do not retry.
-        VersionConflict, SessionConflict, RequestReused: Nothing was changed; read again and decide.
+        VersionConflict, SessionConflict, LeaseHeld, LeaseLost, RequestReused: Nothing was changed; read again, decide.
         StoreFull, Throttled, TenantPaused, Unavailable: Nothing was changed; retry later.
         OutcomeUnknown, DurabilityUnknown: May be stored; repeat with the same request id.
     """
@@ -82,7 +99,9 @@ def preserve(
     known = valid_context_id(context_id) if context_id is not None else ""
     cid = known or mint_context_id(sid, space.mint())
     level = compression if compression is not None else policy.compression
-    encoded = _encode(space, data, cid, level)
+    choose(level, 0)
+    packing = yield from _encode(space, data, cid, level)
+    encoded = packing.encoded
     asked = ("preserve", sid, context_type, ttl_ms, level, known, if_version, encoded.checksum)
     wanted = _Wanted(
         cid,
@@ -93,8 +112,9 @@ def preserve(
         space.mint()[:16],
         encoded,
         begin(space, asked, request_id, durability, dry_run),
+        lease_argument(lease),
     )
-    return (yield from _stored(space, wanted))
+    return _preserved(wanted, (yield from _stored(space, wanted, packing)))
 
 
 def preserve_many(space: Space, items: Sequence[Mapping[str, Any]]) -> Op[list[Preserved | LukhasRedisError]]:
@@ -148,8 +168,35 @@ def version_argument(if_version: object) -> int:
     return if_version
 
 
-def _encode(space: Space, data: Mapping[str, Any], context_id: str, compression: str | int) -> Encoded:
-    encoded = encode(data, context_id, compression=compression, limits=space.limits)
+def rewrite(
+    space: Space,
+    metadata: Metadata,
+    data: dict[Any, Any],
+    event: str,
+    version: int,
+    ttl_ms: int,
+    lease: str,
+    write: Write,
+) -> Op[Sequence[bytes]]:
+    """Write a context whole that was read at `version` and changed: an append or patch too large for a segment.
+
+    Raises:
+        VersionConflict: Somebody else wrote; nothing was changed.
+    """
+    cid = metadata.context_id
+    compression = "aggressive" if metadata.level == _HIGHEST else "auto"
+    packing = yield from _encode(space, data, cid, compression)
+    # Its nonce, and not a new one: another incarnation may have reached the same version.
+    sid, kind, nonce = metadata.session_id, metadata.context_type, metadata.incarnation
+    wanted = _Wanted(cid, sid, kind, ttl_ms, version, nonce, packing.encoded, write, lease, event)
+    return (yield from _stored(space, wanted, packing))
+
+
+def _encode(space: Space, data: Mapping[str, Any], cid: str, compression: str | int) -> Op[_Packing]:
+    """The data is packed here and now, so that it may be changed afterwards; the rest may go on beside the loop."""
+    raw, serialize_ms = packed(data, space.limits)
+    top = dict(islice(data.items(), KNOWN_LISTS)) if type(data) is dict else None
+    encoded = yield from sealed(space, raw, cid, compression, serialize_ms)
     settings = space.settings
     if settings.slow_codec == "refuse":
         for step, took, limit in (
@@ -159,10 +206,10 @@ def _encode(space: Space, data: Mapping[str, Any], context_id: str, compression:
             if took > limit:
                 text = f"{step} took {took:.0f} ms, over max_{step}_time_ms {limit}"
                 raise SerializationError(text, path="", step=step)
-    return encoded
+    return _Packing(raw, top, encoded)
 
 
-def _stored(space: Space, wanted: _Wanted) -> Op[Preserved]:
+def _stored(space: Space, wanted: _Wanted, packing: _Packing) -> Op[Sequence[bytes]]:
     subject = f"context {wanted.context_id} of tenant {space.tenant}"
     victims: list[str] = []
     try:
@@ -171,7 +218,8 @@ def _stored(space: Space, wanted: _Wanted) -> Op[Preserved]:
             reply = yield from settle(space, wanted.context_id, partial(_call, space, wanted, victims))
             if reply[0] == b"OK":
                 space.seen_dry = reply[1] == b"1" and not wanted.write.dry
-                return _preserved(wanted, reply)
+                _remember(space, wanted, reply, packing)
+                return reply
             space.seen_dry = space.seen_dry and reply[0] != b"LIVE"
             victims = [victim.decode() for victim in reply[1:]]
             gone: Sequence[str] = ()
@@ -185,6 +233,20 @@ def _stored(space: Space, wanted: _Wanted) -> Op[Preserved]:
     raise StoreFull(f"{subject}: others fill the tenant faster than room can be made", scope="entries")
 
 
+def _remember(space: Space, wanted: _Wanted, reply: Sequence[bytes], packing: _Packing) -> None:
+    """The structure that was written, for appends to come; the data itself where the type is held near."""
+    if wanted.write.dry or reply[1] == b"1":
+        return
+    cid, nonce, sequence = wanted.context_id, reply[4].decode(), int(reply[5])
+    if reply[8].decode() != cid:
+        # The first answer to a request that minted another id then.
+        return
+    held = Held(nonce, sequence, wanted.encoded.digest, sequence, Parts((packing.raw,)))
+    space.seen.note(cid, held.look, packing.top)
+    if space.holds(wanted.context_type):
+        space.near.put(cid, held)
+
+
 def _call(space: Space, wanted: _Wanted, victims: Sequence[str], keys: ShardKeys) -> Call:
     script, encoded, write = load("preserve"), wanted.encoded, wanted.write
     large = encoded.stored_bytes > space.settings.inline_body_bytes
@@ -195,6 +257,7 @@ def _call(space: Space, wanted: _Wanted, victims: Sequence[str], keys: ShardKeys
         **limit_args(space, wanted.context_type),
         "id": wanted.context_id,
         "sid": wanted.session_id,
+        "lease": wanted.lease,
         "type": wanted.context_type,
         "ttl_ms": wanted.ttl_ms,
         "if_version": wanted.if_version,
@@ -205,6 +268,7 @@ def _call(space: Space, wanted: _Wanted, victims: Sequence[str], keys: ShardKeys
         "digest": encoded.digest,
         "nonce": wanted.nonce,
         "staged": _BESIDE if ahead else _ABSENT if large or write.dry else _INLINE,
+        "event": wanted.event,
         "payload": header_of(encoded.stored) if large or write.dry else encoded.stored,
     }
     names = {
@@ -240,7 +304,7 @@ def limit_args(space: Space, context_type: str) -> dict[str, Arg]:
 
 
 def _preserved(wanted: _Wanted, reply: Sequence[bytes]) -> Preserved:
-    _, dry, context_id, version, expires_ms, created_ms, nonce, evicted = (part.decode() for part in reply)
+    _, dry, version, expires_ms, nonce, _, evicted, created_ms, context_id = (part.decode() for part in reply)
     encoded = wanted.encoded
     return Preserved(
         context_id=context_id,

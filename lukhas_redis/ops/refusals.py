@@ -17,6 +17,8 @@ from lukhas_redis.errors import (
     ContextLost,
     ContextNotFound,
     InvalidArgument,
+    LeaseHeld,
+    LeaseLost,
     LukhasRedisError,
     OwnerConflict,
     RequestReused,
@@ -87,11 +89,24 @@ def _corrupt(subject: str, r: Refused) -> LukhasRedisError:
     return ContextCorrupted(f"{subject}: {r.facts.get('key', '?')} holds a value that is not ours", **r.facts)
 
 
+def _leased(subject: str, r: Refused) -> LukhasRedisError:
+    owner, until = r.facts.get("owner", "?"), r.number("until")
+    text = f"{subject} is leased by {owner} until {until} ms: write with its token, or wait"
+    return LeaseHeld(text, owner=owner, until_ms=until)
+
+
+def _fenced(subject: str, r: Refused) -> LukhasRedisError:
+    token = r.facts.get("token", "?")
+    return LeaseLost(f"{subject}: fencing token {token} is not, or no longer, the live one", token=token)
+
+
 _WORDS: dict[str, Callable[[str, Refused], LukhasRedisError]] = {
     "LKCONFLICT": _conflict,
     "LKOWNER": _owner,
     "LKFULL": _full,
     "LKTHROTTLED": _throttled,
+    "LKLEASED": _leased,
+    "LKFENCED": _fenced,
     "LKARGUMENT": _argument,
     "LKCORRUPT": _corrupt,
     "LKSESSION": lambda subject, _: SessionConflict(f"{subject} belongs to another session; choose another id"),

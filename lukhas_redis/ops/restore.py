@@ -1,43 +1,40 @@
 """restore: read a context whole, or several in one round trip per node.
 
-What belongs here: matching a large body to its metadata, verifying, noting the read. What does not: the codec.
-Invariant: what is returned was verified against both checksums, and metadata and data are of one write.
+What belongs here: what the caller is given, and noting the read. What does not: reading and verifying (`reading`).
+Invariant: what is returned was verified against both checksums, and metadata and data are of one moment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 
-from lukhas_redis.calls import Call, Op, Read, Refused, Snapshot, together
-from lukhas_redis.codec import decode, read_header
-from lukhas_redis.errors import (
-    AccessDenied,
-    ContextCorrupted,
-    ContextLost,
-    LukhasRedisError,
-    UnsupportedFormat,
-)
-from lukhas_redis.keys import ShardKeys, valid_context_id
+from lukhas_redis.calls import Call, Op, Refused, together
+from lukhas_redis.codec import CodecLimits, serialize
+from lukhas_redis.errors import AccessDenied, ContextCorrupted, LukhasRedisError, UnsupportedFormat
+from lukhas_redis.keys import valid_context_id
 from lukhas_redis.models import Context, Metadata
-from lukhas_redis.ops.describe import metadata_from
+from lukhas_redis.ops.folding import fold_when_due
+from lukhas_redis.ops.reading import Found, read
 from lukhas_redis.ops.refusals import explain
-from lukhas_redis.ops.space import Space, discover, settle
+from lukhas_redis.ops.space import Space, discover
 from lukhas_redis.ops.writing import shard_keys
 from lukhas_redis.scripts import Arg, load
 
-_FIELDS = (
-    *("version", "nonce", "seq", "session", "type", "owner", "created_ms", "updated_ms", "expires_ms", "ttl_ms"),
-    *("accessed_ms", "hops", "pinned", "raw_bytes", "stored_bytes", "level", "checksum", "digest", "now_ms"),
-)
-_MISSES = 2
+# For data that was within its store's limits when it was read.
+_WIDEST = CodecLimits(max_context_size_bytes=268_435_456, max_depth=200, max_items=268_435_456)
 
 
-def restore(space: Space, context_id: str, *, touch: bool = True) -> Op[Context]:
+def restore(space: Space, context_id: str, *, touch: bool = True, shared: bool = False) -> Op[Context]:
     """Return a context's data, metadata and version.
 
     `context_id`: a UUID v4. `touch` notes the read (at most once a minute, best effort, never the deadline).
-    After success the data equals what was preserved, in value and type, and both checksums held. Failure
-    changes nothing; damaged data is kept for inspection.
+    `shared`: True gives a read-only view of the data, the same one to every reader of this process while the context
+    is in the near cache (its dicts, lists and sets raise `TypeError` when they are changed; `copy.deepcopy` makes
+    plain ones); False gives a private copy. After success the data equals what was preserved, appended and patched, in
+    value and type, and every checksum held. Failure changes nothing; damaged data is kept for inspection.
+
+    What the near cache holds is confirmed by the server at every call: it is never older than the answer.
 
     Raises:
         InvalidId: Nothing was sent; do not retry.
@@ -46,22 +43,23 @@ def restore(space: Space, context_id: str, *, touch: bool = True) -> Op[Context]
         Unavailable, AccessDenied: Nothing is known about it; retry an `Unavailable`.
     """
     cid = valid_context_id(context_id)
-    subject = f"context {cid} of tenant {space.tenant}"
+    found = yield from found_in(space, cid)
+    held, metadata = found.held, found.metadata
     try:
-        metadata, stored = yield from _read_whole(space, cid)
-        data = decode(stored, cid, checksum=metadata.checksum, digest=metadata.digest, limits=space.limits)
-    except Refused as refused:
-        raise explain(refused, subject, reset=space.resets > 0) from None
+        data = held.shared(space.limits) if shared else held.copy(space.limits)
     except (ContextCorrupted, UnsupportedFormat) as error:
-        yield from _report(space, cid)
-        raise type(error)(f"{subject}: {error.message}", context_id=cid, **error.fields) from error
+        raise (yield from _damaged(space, cid, error)) from error
+    if shared:
+        space.near.weigh(cid, held)
+    space.seen.note(cid, held.look, data)
     if touch:
-        yield from _touch(space, metadata)
-    return Context(data, metadata)
+        yield from _touch(space, metadata, hit=found.hit)
+    yield from fold_when_due(space, cid, held, metadata)
+    return Context(data, metadata, found.hit)
 
 
 def restore_many(
-    space: Space, context_ids: Sequence[str], *, touch: bool = True
+    space: Space, context_ids: Sequence[str], *, touch: bool = True, shared: bool = False
 ) -> Op[list[Context | LukhasRedisError]]:
     """Read several contexts in one round trip per node; in their order, each a context or the error it met.
 
@@ -71,57 +69,52 @@ def restore_many(
     ids = [valid_context_id(context_id) for context_id in context_ids]
     if space.shards is None:
         yield from discover(space)
-    return (yield from together([restore(space, cid, touch=touch) for cid in ids]))
+    return (yield from together([restore(space, cid, touch=touch, shared=shared) for cid in ids]))
 
 
-def _read_whole(space: Space, cid: str) -> Op[tuple[Metadata, bytes]]:
-    """Metadata and body of one write: a large body that changed under way is asked for again, then in one MULTI."""
-    for _ in range(_MISSES):
-        reply = yield from settle(space, cid, lambda keys: _call(space, keys, cid))
-        metadata = metadata_from(cid, dict(zip(_FIELDS, reply, strict=False)))
-        if reply[19] or not metadata.stored_bytes:
-            return metadata, reply[19]
-        body = yield from _body(space, cid)
-        if body is not None and _is_of(body, metadata):
-            return metadata, body
-    return (yield from _snapshot(space, cid))
+def checksum_of(context: Context) -> str:
+    """SHA-256 (64 hex digits) of all serialized data of a context, whatever was appended to it; costs a serialization.
+
+    Raises:
+        SerializationError: A private copy was given values that cannot be stored; do not retry.
+    """
+    return sha256(serialize(context.data, _WIDEST)).hexdigest()
 
 
-def _call(space: Space, keys: ShardKeys, cid: str) -> Call:
-    script = load("restore")
-    names = {"ctx": keys.ctx(cid), "body": keys.body(cid), **shard_keys(keys, "index", "tombs", "shard")}
-    marker, inline = space.markers.get(keys.tag, ""), space.settings.inline_body_bytes
-    args: dict[str, Arg] = {"id": cid, "marker": marker, "inline": inline}
-    return Call(script, keys.tag, script.pack(names, args))
+def found_in(space: Space, cid: str) -> Op[Found]:
+    """What is stored under an id, verified; damage is counted and told.
 
-
-def _body(space: Space, cid: str) -> Op[bytes | None]:
-    keys = space.shard_for(cid)
-    return (yield Read(keys.tag, ("GET", keys.body(cid))))  # type: ignore[no-any-return]
-
-
-def _is_of(body: bytes, metadata: Metadata) -> bool:
-    """Whether the body is the one the metadata was written with (a torn read is not damage)."""
+    Raises:
+        ContextNotFound and its kin: It is not there, and why.
+        ContextCorrupted, UnsupportedFormat: It is there and cannot be trusted or read.
+    """
     try:
-        return read_header(body).digest == metadata.digest
-    except (ContextCorrupted, UnsupportedFormat):
-        return False
+        return (yield from read(space, cid))
+    except Refused as refused:
+        space.near.forget(cid)
+        subject = f"context {cid} of tenant {space.tenant}"
+        raise explain(refused, subject, reset=space.resets > 0) from None
+    except (ContextCorrupted, UnsupportedFormat) as error:
+        raise (yield from _damaged(space, cid, error)) from error
 
 
-def _snapshot(space: Space, cid: str) -> Op[tuple[Metadata, bytes]]:
-    keys = space.shard_for(cid)
-    reply, body = yield Snapshot(_call(space, keys, cid), Read(keys.tag, ("GET", keys.body(cid))))
-    metadata = metadata_from(cid, dict(zip(_FIELDS, reply, strict=False)))
-    if body is None:
-        raise ContextLost(f"context {cid} of tenant {space.tenant} has metadata and no body", reason="lost")
-    return metadata, body
+def _damaged(space: Space, cid: str, error: LukhasRedisError) -> Op[LukhasRedisError]:
+    space.near.forget(cid)
+    yield from _report(space, cid)
+    fields = {**error.fields, "context_id": cid}
+    return type(error)(f"context {cid} of tenant {space.tenant}: {error.message}", **fields)
 
 
-def _touch(space: Space, metadata: Metadata) -> Op[None]:
-    """Note the read when it is due; whatever goes wrong with that is not the reader's concern."""
+def _touch(space: Space, metadata: Metadata, *, hit: bool) -> Op[None]:
+    """Note the read when it is due; whatever goes wrong with that is not the reader's concern.
+
+    The first read after a write is due at once, but not when the process held the context: that would be a second
+    round trip for every turn of a conversation.
+    """
     interval = space.settings.touch_interval_seconds * 1000
     last = metadata.accessed_ms or 0
-    if space.touch_denied or (last >= metadata.updated_ms and metadata.now_ms - last < interval):
+    recent = metadata.now_ms - last < interval
+    if space.touch_denied or (recent and (hit or last >= metadata.updated_ms)):
         return
     keys = space.shard_for(metadata.context_id)
     script = load("touch")
@@ -131,6 +124,7 @@ def _touch(space: Space, metadata: Metadata) -> Op[None]:
         "mode": space.settings.initial_mode,
         "policy": space.settings.eviction_policy,
         "interval_ms": interval,
+        "state": "cached" if hit else "restored",
     }
     words = script.pack({**names, **shard_keys(keys, "order", "usage", "flags")}, args)
     yield from _best_effort(space, Call(script, keys.tag, words, best_effort=True))

@@ -92,7 +92,7 @@ def _step(space: Space, keys: ShardKeys, ids: Sequence[str], *, repair: bool) ->
     if repair:
         names += ["usage", "tombs", "events", "flags", "shard"]
         args = {**tenant_args(space, keys, dry=False), **keeping_args(space)}
-    more = [key for context_id in ids for key in (keys.ctx(context_id), keys.body(context_id))]
+    more = [key for context_id in ids for key in (keys.ctx(context_id), keys.body(context_id), keys.segs(context_id))]
     words = script.pack(shard_keys(keys, *names), args, more, ids)
     reply = yield Call(script, keys.tag, words, request_id="repair")
     flat = reply[2:] if repair else reply

@@ -15,6 +15,7 @@ from lukhas_redis.calls import Call, Op, Read, Refused
 from lukhas_redis.codec import CodecLimits
 from lukhas_redis.errors import OutcomeUnknown, Unavailable
 from lukhas_redis.keys import KeySpace, ShardKeys, shard_of
+from lukhas_redis.ops.near import NearCache, SeenLists
 from lukhas_redis.scripts import Arg, load
 from lukhas_redis.settings import Settings
 
@@ -40,6 +41,9 @@ class Space:
     hop_ms: OrderedDict[str, float] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
+        settings = self.settings
+        self.near = NearCache(settings.max_cache_size_entries, settings.max_cache_size_bytes)
+        self.seen = SeenLists()
         self.keys = KeySpace(self.settings.prefix, self.tenant)
         self.limits = CodecLimits(self.settings.max_context_size_bytes, self.settings.max_depth)
 
@@ -47,6 +51,11 @@ class Space:
         """The shard of a context; until the tenant's record was read, as the settings would create it."""
         count = self.shard_count
         return self.keys.shards(count)[shard_of(context_id, count)]
+
+    def holds(self, context_type: str) -> bool:
+        """Whether contexts of a type are held in the near cache."""
+        wanted = self.settings.near_cache
+        return wanted == "on" or (wanted == "by_type" and self.settings.policy(context_type).near_cache)
 
     @property
     def shard_count(self) -> int:

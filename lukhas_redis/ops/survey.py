@@ -14,7 +14,7 @@ from lukhas_redis.calls import Call, Op, Read, Refused, Request
 from lukhas_redis.errors import InvalidArgument, LukhasRedisError
 from lukhas_redis.keys import ShardKeys, valid_name, valid_session
 from lukhas_redis.models import Event, Metadata, ShardStats, Stats
-from lukhas_redis.ops.describe import metadata_from, pairs
+from lukhas_redis.ops.describe import fields_of, metadata_from, pairs
 from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.space import Space, discover
 from lukhas_redis.ops.writing import shard_keys
@@ -97,7 +97,7 @@ def _described(keys: ShardKeys, ids: Sequence[str]) -> Op[list[Metadata]]:
             raise reply
     now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
     return [
-        metadata_from(context_id, {**pairs(fields), "now_ms": now_ms})
+        metadata_from(context_id, fields_of(fields), now_ms)
         for context_id, fields in zip(ids, hashes, strict=True)
         if fields
     ]

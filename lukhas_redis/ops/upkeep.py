@@ -12,11 +12,11 @@ from datetime import timedelta
 from lukhas_redis.calls import Call, Op, Refused
 from lukhas_redis.errors import InvalidArgument
 from lukhas_redis.keys import ShardKeys, valid_context_id
-from lukhas_redis.models import Dropped, Extended, Pinned
+from lukhas_redis.models import Dropped, Extended, Lease, Pinned
 from lukhas_redis.ops.preserve import ttl_milliseconds, version_argument
 from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.space import Space, settle
-from lukhas_redis.ops.writing import Write, begin, common_args, context_keys, shard_keys
+from lukhas_redis.ops.writing import Write, begin, common_args, context_keys, lease_argument, shard_keys
 from lukhas_redis.scripts import Arg, load
 
 
@@ -25,6 +25,7 @@ def extend(
     context_id: str,
     ttl: int | timedelta,
     *,
+    lease: Lease | int | None = None,
     durability: str | None = None,
     dry_run: bool | None = None,
     request_id: str | None = None,
@@ -33,13 +34,15 @@ def extend(
 
     Raises:
         InvalidArgument, InvalidId: Nothing was sent; do not retry.
+        LeaseHeld, LeaseLost: Somebody else may write now; nothing was changed.
         ContextNotFound and its kin: It is not there.
         TenantPaused, Unavailable: Nothing was changed; retry later.
         OutcomeUnknown, DurabilityUnknown: May be done; repeat with the same request id.
     """
     cid = valid_context_id(context_id)
-    args: dict[str, Arg] = {"id": cid, "sid": "", "ttl_ms": ttl_milliseconds(space, ttl)}
-    write = begin(space, ("extend", cid, args["ttl_ms"]), request_id, durability, dry_run)
+    ttl_ms = ttl_milliseconds(space, ttl)
+    args: dict[str, Arg] = {"lease": lease_argument(lease), "id": cid, "sid": "", "ttl_ms": ttl_ms}
+    write = begin(space, ("extend", cid, ttl_ms), request_id, durability, dry_run)
 
     def names(keys: ShardKeys) -> dict[str, str]:
         shared = shard_keys(keys, "index", "tombs", "events", "flags", "shard")
@@ -57,6 +60,7 @@ def pin(
     context_id: str,
     pinned: bool = True,
     *,
+    lease: Lease | int | None = None,
     durability: str | None = None,
     dry_run: bool | None = None,
     request_id: str | None = None,
@@ -65,6 +69,7 @@ def pin(
 
     Raises:
         InvalidArgument, InvalidId: Nothing was sent; do not retry.
+        LeaseHeld, LeaseLost: Somebody else may write now; nothing was changed.
         ContextNotFound and its kin: It is not there.
         TenantPaused, Unavailable: Nothing was changed; retry later.
         OutcomeUnknown, DurabilityUnknown: May be done; repeat with the same request id.
@@ -72,13 +77,14 @@ def pin(
     cid = valid_context_id(context_id)
     if not isinstance(pinned, bool):
         raise InvalidArgument(f"pinned must be True or False, not {pinned!r:.40}")
+    args: dict[str, Arg] = {"lease": lease_argument(lease), "id": cid, "pinned": int(pinned)}
     write = begin(space, ("pin", cid, pinned), request_id, durability, dry_run)
 
     def names(keys: ShardKeys) -> dict[str, str]:
         shared = shard_keys(keys, "index", "order", "tombs", "events", "flags", "shard")
         return {"ctx": keys.ctx(cid), **shared}
 
-    reply = yield from _change(space, "pin", cid, write, names, {"id": cid, "pinned": int(pinned)})
+    reply = yield from _change(space, "pin", cid, write, names, args)
     return Pinned(cid, int(reply[3]), reply[4] == b"1", dry_run=write.dry or reply[1] == b"1")
 
 
@@ -87,6 +93,7 @@ def drop(
     context_id: str,
     *,
     if_version: int | None = None,
+    lease: Lease | int | None = None,
     durability: str | None = None,
     dry_run: bool | None = None,
     request_id: str | None = None,
@@ -96,13 +103,15 @@ def drop(
     Raises:
         InvalidArgument, InvalidId: Nothing was sent; do not retry.
         VersionConflict: Another version is stored; nothing was changed.
+        LeaseHeld, LeaseLost: Somebody else may write now; nothing was changed.
         ContextNotFound and its kin: It is not there.
         Unavailable: Nothing was changed; retry later.
         OutcomeUnknown, DurabilityUnknown: May be done; repeat with the same request id.
     """
     cid = valid_context_id(context_id)
-    args: dict[str, Arg] = {"id": cid, "if_version": version_argument(if_version)}
-    write = begin(space, ("drop", *args.values()), request_id, durability, dry_run)
+    version = version_argument(if_version)
+    args: dict[str, Arg] = {"lease": lease_argument(lease), "id": cid, "if_version": version}
+    write = begin(space, ("drop", cid, version), request_id, durability, dry_run)
 
     def names(keys: ShardKeys) -> dict[str, str]:
         shared = shard_keys(keys, "index", "order", "sizes", "usage", "tombs", "events", "flags", "shard")

@@ -13,6 +13,7 @@ from typing import Any
 
 from lukhas_redis.errors import InvalidArgument
 from lukhas_redis.keys import ShardKeys, valid_request_id
+from lukhas_redis.models import Lease
 from lukhas_redis.ops.space import Space
 from lukhas_redis.scripts import Arg
 
@@ -83,16 +84,31 @@ def common_args(space: Space, keys: ShardKeys, write: Write) -> dict[str, Arg]:
     return {**request_args(space, write), **tenant_args(space, keys, dry=write.dry), **keeping_args(space)}
 
 
+def lease_argument(lease: Lease | int | None) -> str:
+    """The fencing token as the scripts take it; '' stands for none.
+
+    Raises:
+        InvalidArgument: Neither a lease nor a token; nothing was sent. A retry cannot help.
+    """
+    token = lease.token if isinstance(lease, Lease) else lease
+    if token is None:
+        return ""
+    if type(token) is not int or not 0 < token < 10**15:
+        raise InvalidArgument(f"lease {lease!r:.60} is neither a Lease nor its fencing token (a whole number)")
+    return str(token)
+
+
 def shard_keys(keys: ShardKeys, *names: str) -> dict[str, str]:
     """Keys of the shard as a whole, by name."""
     return {name: getattr(keys, name) for name in names}
 
 
 def context_keys(keys: ShardKeys, context_id: str) -> dict[str, str]:
-    """The four keys of one context, by name."""
+    """The five keys of one context, by name."""
     return {
         "ctx": keys.ctx(context_id),
         "body": keys.body(context_id),
+        "segs": keys.segs(context_id),
         "hops": keys.hops(context_id),
         "log": keys.log(context_id),
     }

@@ -60,8 +60,15 @@ class Settings(BaseSettings):
     # -- room --------------------------------------------------------------------------------------------------
     max_context_size_bytes: Annotated[int, _in(1, 268_435_456, "Largest context, serialized.")] = 10_485_760
     max_cache_size_entries: Annotated[
-        int, _in(0, 10_000_000, "Contexts in the near cache of a process; no part reads it yet.")
+        int, _in(0, 10_000_000, "Contexts in the near cache of a store; 0 = no near cache.")
     ] = 1000
+    max_cache_size_bytes: Annotated[int, _in(0, 2**40, "Memory the near cache of a store may use (estimated).")] = (
+        134_217_728
+    )
+    near_cache: Annotated[
+        Literal["off", "by_type", "on"],
+        _text("Whether restored contexts are held: never, as the policy of their type says, or always."),
+    ] = "by_type"
     max_memory_store_entries: Annotated[int, _in(1, 100_000_000, "Contexts a tenant may hold.")] = 5000
     max_tenant_bytes: Annotated[int, _in(0, 2**50, "Stored bytes a tenant may hold; 0 = no limit.")] = 0
     cleanup_interval_seconds: Annotated[
@@ -101,6 +108,10 @@ class Settings(BaseSettings):
     inline_body_bytes: Annotated[
         int, _in(0, 1_048_576, "Payloads up to this travel inside the script call, larger ones are staged.")
     ] = 32_768
+
+    max_segments: Annotated[
+        int, _in(2, 100_000, "Appended parts a context may have before they are folded into its body.")
+    ] = 4096
 
     # -- calls and connections ---------------------------------------------------------------------------------
     call_timeout_seconds: Annotated[float, _over_zero(3600, "Deadline of one call, with its retries.")] = 5.0

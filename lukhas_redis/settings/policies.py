@@ -20,7 +20,7 @@ class ContextPolicy(BaseModel):
 
     `ttl_seconds` None means the setting `default_ttl_seconds`; a number must lie in `min_ttl_seconds` ..
     `max_ttl_seconds`. `capacity_share` is the part of the tenant's capacity this type may fill, 0 < share <= 1.
-    `near_cache` waits for the near cache; no part reads it yet.
+    `near_cache`: restored contexts of the type are held by the process, where the setting `near_cache` is `by_type`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

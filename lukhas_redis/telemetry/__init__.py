@@ -59,6 +59,13 @@ class Telemetry:
         except Exception:  # noqa: BLE001 - measuring must not fail what it measures
             self._give_up()
 
+    def one_of_many(self, operation: str, space: Space, outcome: object) -> None:
+        """Measure one result of a batch, or the error it met; its duration is no single call's. Never raises."""
+        try:
+            self._see(operation, space, outcome, None)
+        except Exception:  # noqa: BLE001 - measuring must not fail what it measures
+            self._give_up()
+
     def failed(
         self, operation: str, space: Space, error: BaseException, seconds: float, *, dry_run: bool = False
     ) -> None:

@@ -75,7 +75,8 @@ CATALOG: tuple[Measure, ...] = (
         "histogram",
         ("cache_hit",),
         "Time of one restore, as its caller waits for it.",
-        "`restore` that returned a context; `cache_hit` is `false`: it was read from the server",
+        "`restore` that returned a context; `cache_hit` is `true` where the near cache held it and "
+        "the server had to send nothing or only what was added, `false` where it was read whole",
         (0.001, 0.01, 0.05, 0.1, 0.5),
     ),
     Measure(

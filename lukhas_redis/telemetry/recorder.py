@@ -76,9 +76,9 @@ class Recorder:
         if shrinks_poorly(result, self._settings):
             to.poor.child(kind).inc()
 
-    def _restored(self, _: Context, seconds: float | None) -> None:
+    def _restored(self, result: Context, seconds: float | None) -> None:
         if seconds is not None:
-            self._to.restore_seconds.child("false").observe(seconds)
+            self._to.restore_seconds.child("true" if result.cache_hit else "false").observe(seconds)
 
     def _handed_off(self, result: Handoff, seconds: float | None) -> None:
         if seconds is not None:

@@ -12,8 +12,7 @@ from collections.abc import Hashable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from lukhas_redis.calls import Op
-from lukhas_redis.errors import LukhasRedisError
+from lukhas_redis.calls import Op, Work
 from lukhas_redis.transport.aio_link import Link
 from lukhas_redis.transport.aio_links import NodeLinks
 from lukhas_redis.transport.conduct import conduct
@@ -21,13 +20,14 @@ from lukhas_redis.transport.dialing import Plan, closed_meanwhile
 from lukhas_redis.transport.readiness import readiness
 from lukhas_redis.transport.steps import Exchange, Node, Once, Outcome, Pause, Round, SetbackError, Step, Steps
 from lukhas_redis.transport.targets import plan_for
-from lukhas_redis.transport.wire import pack
+from lukhas_redis.transport.wire import pack, pack_small
 from lukhas_redis.transport.world import Policy, ServerInfo, World
 
 if TYPE_CHECKING:
     from lukhas_redis.settings import Settings
 
 T = TypeVar("T")
+_THREAD_BYTES = 262_144
 
 
 class _State:
@@ -133,11 +133,10 @@ class AsyncTransport:
             step = next(steps)
             while True:
                 try:
-                    if type(step) is Exchange:
-                        result: Any = await self._exchange(step, state)
-                    else:
-                        result = await self._perform(step, state)
-                except (LukhasRedisError, SetbackError) as error:
+                    # The common case needs no coroutine of its own.
+                    sent = _sent(step, state) if type(step) is Exchange else None
+                    result = await (sent if sent is not None else self._perform(step, state))
+                except Exception as error:  # noqa: BLE001 - belongs to who asked for the step, which judges it
                     step = steps.throw(error)
                 else:
                     step = steps.send(result)
@@ -154,6 +153,8 @@ class AsyncTransport:
             return await asyncio.sleep(step.seconds)
         if isinstance(step, Once):
             return await self._once(step, state)
+        if isinstance(step, Work):
+            return await _work(step, state)
         return await self._exchange(step, state)
 
     async def _exchange(self, exchange: Exchange, state: _State) -> Outcome:
@@ -181,11 +182,7 @@ class AsyncTransport:
         return await asyncio.gather(*[self._begin(exchange, state) for exchange in exchanges])
 
     def _begin(self, exchange: Exchange, state: _State) -> asyncio.Future[Outcome]:
-        links = None if exchange.own_connection or state.closed else state.links.get(exchange.node)
-        link = links.ready() if links else None
-        if link is not None:
-            return _submit(exchange, link, state)
-        return state.loop.create_task(self._exchange(exchange, state))
+        return _sent(exchange, state) or state.loop.create_task(self._exchange(exchange, state))
 
     async def _once(self, step: Once, state: _State) -> None:
         task = state.tasks.get(step.key)
@@ -199,6 +196,24 @@ class AsyncTransport:
         if not done or task.cancelled():
             raise SetbackError("another task is still looking at the servers")
         task.result()
+
+
+async def _work(work: Work, state: _State) -> Any:
+    """A large computation leaves the loop to others meanwhile; a small one costs less than a thread."""
+    return work.run() if work.size < _THREAD_BYTES else await state.loop.run_in_executor(None, work.run)
+
+
+def _sent(exchange: Exchange, state: _State) -> asyncio.Future[Outcome] | None:
+    """Send it at once on the shared connection, where that is open and has room."""
+    links = None if exchange.own_connection or state.closed else state.links.get(exchange.node)
+    link = links.ready() if links else None
+    if link is None:
+        return None
+    commands = exchange.commands
+    if len(commands) > 1:
+        return _submit(exchange, link, state)
+    # What is large asks for a connection of its own.
+    return link.submit([pack_small(commands[0])], 1, state.loop.time(), exchange.deadline)
 
 
 def _submit(exchange: Exchange, link: Link, state: _State) -> asyncio.Future[Outcome]:

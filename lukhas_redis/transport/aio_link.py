@@ -19,6 +19,9 @@ from lukhas_redis.transport.batching import BATCH_COMMANDS
 from lukhas_redis.transport.steps import Lost, NotSent, Outcome
 from lukhas_redis.transport.wire import INCOMPLETE, Replies, connected_transport, disown, end_detector
 
+# What is larger is written in parts of this size, so that other connections get their turn in between.
+CHUNK_BYTES = 131_072
+
 
 class _Entry:
     """A unit in flight: who waits for it, how many replies are due, which came, and until when they are wanted."""
@@ -44,6 +47,8 @@ class Link(asyncio.Protocol):
         self._replies = Replies()
         self._entries: deque[_Entry] = deque()
         self._unwritten: list[bytes] = []
+        self._outgoing: deque[memoryview] = deque()
+        self._paused = False
         self._watch: asyncio.TimerHandle | None = None
         self.commands = 0
         self.size = 0
@@ -88,7 +93,9 @@ class Link(asyncio.Protocol):
         self.size += size
         if self._watch is None or deadline < self._watch.when():
             self._watch_until(deadline)
-        if idle:
+        if size > CHUNK_BYTES or self._outgoing:
+            self._queue(pieces)
+        elif idle:
             self._write(pieces)
         else:
             if not self._unwritten:
@@ -106,6 +113,25 @@ class Link(asyncio.Protocol):
         pieces, self._unwritten = self._unwritten, []
         if pieces and not self.closed:
             self._transport.writelines(pieces)
+
+    def _queue(self, pieces: list[bytes]) -> None:
+        """Write a large unit, and what comes behind it, chunk by chunk: to send megabytes takes milliseconds."""
+        self._flush()
+        is_first = not self._outgoing
+        self._outgoing.extend(map(memoryview, pieces))
+        if is_first:
+            self._pump()
+
+    def _pump(self) -> None:
+        """Write one chunk; the loop turns before the next, and one that is not taken up is waited for."""
+        if self.closed or self._paused or not self._outgoing:
+            return
+        piece = self._outgoing.popleft()
+        self._transport.write(piece[:CHUNK_BYTES])
+        if len(piece) > CHUNK_BYTES:
+            self._outgoing.appendleft(piece[CHUNK_BYTES:])
+        if self._outgoing and not self._paused:
+            self._loop.call_soon(self._pump)
 
     # -- asyncio.Protocol -------------------------------------------------------------------------------------
 
@@ -144,10 +170,13 @@ class Link(asyncio.Protocol):
         disown(self._connection)
 
     def pause_writing(self) -> None:
-        """Nothing to do: what is in flight is bounded by whoever submits."""
+        """Small units are written all the same: how many are in flight is bounded by whoever submits."""
+        self._paused = True
 
     def resume_writing(self) -> None:
-        """See `pause_writing`."""
+        """Go on with a large unit."""
+        self._paused = False
+        self._pump()
 
     # -- timeouts and the end ---------------------------------------------------------------------------------
 
@@ -193,6 +222,7 @@ class Link(asyncio.Protocol):
         if self.on_room is not None:
             # Whoever waited for room here must look elsewhere.
             self._loop.call_soon(self.on_room)
+        self._outgoing.clear()
         entries, self._entries = self._entries, deque()
         for entry in entries:
             if not entry.future.done():

@@ -46,16 +46,19 @@ class Batch:
 
 
 def batches(exchanges: Sequence[Exchange]) -> list[Batch]:
-    """Group exchanges by node and kind of connection, and cut each group to the bounds of a pipeline."""
-    current: dict[tuple[Node, bool], Batch] = {}
+    """Group exchanges by node, in their order, and cut each group to the bounds of a pipeline.
+
+    Those that ask for a connection of their own are no exception: nobody else uses a blocking one meanwhile, and what
+    was asked for later must not overtake them.
+    """
+    current: dict[Node, Batch] = {}
     done: list[Batch] = []
     for place, exchange in enumerate(exchanges):
-        key = (exchange.node, exchange.own_connection)
         pieces = pack(exchange.commands)
         size = sum(map(len, pieces))
-        batch = current.get(key)
+        batch = current.get(exchange.node)
         if batch is None or not batch.has_room(len(exchange.commands), size):
-            batch = current[key] = Batch(exchange.node)
+            batch = current[exchange.node] = Batch(exchange.node)
             done.append(batch)
         batch.places.append(place)
         batch.counts.append(len(exchange.commands))

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from lukhas_redis.calls import Op, Refused, Request
-from lukhas_redis.errors import LukhasRedisError
+from lukhas_redis.calls import Op, Request, Work
 from lukhas_redis.transport.engine import attempt
 from lukhas_redis.transport.steps import Exchange, Once, Pause, Round, Step, Steps
 from lukhas_redis.transport.world import World
@@ -26,8 +25,9 @@ def conduct(op: Op[T], world: World) -> Steps[T]:
                 wanted = op.send((yield from lockstep(wanted, world)))
                 continue
             try:
-                reply = yield from attempt(wanted, world)  # type: ignore[arg-type]
-            except (LukhasRedisError, Refused) as error:
+                # As in `answered`, without a generator more for every call.
+                reply = (yield wanted) if type(wanted) is Work else (yield from attempt(wanted, world))  # type: ignore[arg-type]
+            except Exception as error:  # noqa: BLE001 - the operation judges what its request met
                 wanted = op.throw(error)
             else:
                 wanted = op.send(reply)
@@ -36,6 +36,11 @@ def conduct(op: Op[T], world: World) -> Steps[T]:
         return result
     finally:
         op.close()
+
+
+def answered(request: Request, world: World) -> Steps[Any]:
+    """Carry out one request; a computation is a step of its own, everything else goes to a server."""
+    return (yield request) if isinstance(request, Work) else (yield from attempt(request, world))
 
 
 def lockstep(requests: tuple[Request, ...], world: World) -> Steps[list[Any]]:
@@ -54,13 +59,13 @@ class _Lockstep:
         self.steps: dict[int, Step] = {}
         self.awake_at: dict[int, float] = {}
         for place, request in enumerate(requests):
-            self.running[place] = attempt(request, world)
+            self.running[place] = answered(request, world)
             self._advance(place, None)
 
     def run(self) -> Steps[list[Any]]:
         try:
             while self.steps:
-                while any(isinstance(step, Once) for step in self.steps.values()):
+                while any(isinstance(step, Once | Work) for step in self.steps.values()):
                     yield from self._prepare()
                 sending = {p: s for p, s in self.steps.items() if isinstance(s, Exchange)}
                 if sending:
@@ -76,18 +81,17 @@ class _Lockstep:
         return self.results
 
     def _prepare(self) -> Steps[None]:
-        """Whatever is done once for many comes first; who else waits for the same finds it done."""
+        """Computations, and whatever is done once for many, come first; who else waits for the same finds it done."""
         for place, step in list(self.steps.items()):
-            if isinstance(step, Once):
-                if not step.needed():
-                    self._advance(place, None)
-                    continue
+            if isinstance(step, Once) and not step.needed():
+                self._advance(place, None)
+            elif isinstance(step, Once | Work):
                 try:
-                    yield step
+                    result = yield step
                 except Exception as error:  # noqa: BLE001 - belongs to the attempt that asked, which judges it
                     self._throw(place, error)
                 else:
-                    self._advance(place, None)
+                    self._advance(place, result)
 
     def _wake(self) -> None:
         now = self.world.clock()
@@ -108,7 +112,7 @@ class _Lockstep:
             step = move()
         except StopIteration as done:
             self.results[place] = done.value
-        except (LukhasRedisError, Refused) as error:
+        except Exception as error:  # noqa: BLE001 - stays at its place; the operation judges it
             self.results[place] = error
         else:
             self.steps[place] = step

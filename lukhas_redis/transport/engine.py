@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from lukhas_redis.calls import Call, Request, Snapshot
+from lukhas_redis.calls import Call, Sent, Snapshot
 from lukhas_redis.errors import LukhasRedisError, OutcomeUnknown, Unavailable, WrongKeyType
 from lukhas_redis.transport.inspection import inspect, inspect_durability
 from lukhas_redis.transport.outcome import Verdict, final_error, judge, refused
@@ -36,7 +36,7 @@ _LONGEST_REPLY_SECONDS = 0.5
 _FREE_TURNS = 4
 
 
-def attempt(request: Request, world: World) -> Steps[Any]:
+def attempt(request: Sent, world: World) -> Steps[Any]:
     """Carry out one request; returns the reply.
 
     Raises:

@@ -12,7 +12,7 @@ import enum
 
 from redis.exceptions import RedisError
 
-from lukhas_redis.calls import Call, Refused, Request, Snapshot
+from lukhas_redis.calls import Call, Refused, Sent, Snapshot
 from lukhas_redis.errors import AccessDenied, LukhasRedisError, OutOfMemory
 from lukhas_redis.scripts import Script
 
@@ -90,14 +90,14 @@ def refused(message: str) -> Refused:
     return Refused(word, {name: value for name, _, value in pairs})
 
 
-def script_of(request: Request) -> Script | None:
+def script_of(request: Sent) -> Script | None:
     """The script a request runs, or None for a plain read."""
     if isinstance(request, Call):
         return request.script
     return request.call.script if isinstance(request, Snapshot) else None
 
 
-def final_error(verdict: Verdict, message: str, request: Request, where: str) -> LukhasRedisError | None:
+def final_error(verdict: Verdict, message: str, request: Sent, where: str) -> LukhasRedisError | None:
     """The error that ends a call at once, or None when a retry may help."""
     if verdict is Verdict.DENIED:
         return access_denied(f"{message}{_at(_place(message, request))}", where)
@@ -117,13 +117,13 @@ def access_denied(message: str, where: str) -> AccessDenied:
     return AccessDenied(f"{where} refused access: {message}", server=where)
 
 
-def _fault(message: str, request: Request, where: str) -> LukhasRedisError:
+def _fault(message: str, request: Sent, where: str) -> LukhasRedisError:
     script, place = script_of(request), _place(message, request)
     what = f"script {script.name}" if script else "a command"
     return LukhasRedisError(f"{what} failed{_at(place)} on {where}: {message}", server=where, place=place)
 
 
-def _place(message: str, request: Request) -> str | None:
+def _place(message: str, request: Sent) -> str | None:
     script = script_of(request)
     return script.locate(message) if script else None
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from lukhas_redis.calls import Command
+from lukhas_redis.calls import Command, Work
 from lukhas_redis.errors import LukhasRedisError
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class Lost:
     collected: list[Any] = field(default_factory=list)
 
 
-Step: TypeAlias = Exchange | Round | Pause | Once
+Step: TypeAlias = Exchange | Round | Pause | Once | Work
 Result: TypeAlias = Any
 Steps: TypeAlias = Generator[Step, Result, T]
 Outcome: TypeAlias = list[Any] | NotSent | Lost

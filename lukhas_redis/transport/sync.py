@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from lukhas_redis.calls import Op
+from lukhas_redis.calls import Op, Work
 from lukhas_redis.errors import LukhasRedisError
 from lukhas_redis.transport.batching import batches
 from lukhas_redis.transport.conduct import conduct
@@ -106,7 +106,7 @@ class SyncTransport:
             while True:
                 try:
                     result = self._perform(step, state)
-                except (LukhasRedisError, SetbackError) as error:
+                except Exception as error:  # noqa: BLE001 - belongs to who asked for the step, which judges it
                     step = steps.throw(error)
                 else:
                     step = steps.send(result)
@@ -121,6 +121,8 @@ class SyncTransport:
             return self._exchange(step, state)
         if isinstance(step, Round):
             return self._round(step.exchanges, state)
+        if isinstance(step, Work):
+            return step.run()
         if isinstance(step, Pause):
             return time.sleep(step.seconds)
         return self._once(step, state)
@@ -142,7 +144,7 @@ class SyncTransport:
         return self._send(exchange.node, pieces, len(exchange.commands), exchange.deadline, state)
 
     def _round(self, exchanges: tuple[Exchange, ...], state: _State) -> list[Outcome]:
-        """One pipeline per node and kind of connection; each exchange is answered on its own."""
+        """One pipeline per node, or several when one would be too long; each exchange is answered on its own."""
         outcomes: list[Any] = [None] * len(exchanges)
         for batch in batches(exchanges):
             outcome = self._send(batch.node, batch.pieces, sum(batch.counts), batch.deadline, state)

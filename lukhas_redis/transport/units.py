@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lukhas_redis.calls import Call, Command, Read, Request, Snapshot
+from lukhas_redis.calls import Call, Command, Read, Sent, Snapshot
 from lukhas_redis.errors import DurabilityUnknown
 from lukhas_redis.transport.durability import SHOW_DURABILITY, shortfall
 from lukhas_redis.transport.steps import ServerReply
@@ -25,7 +25,7 @@ class Unit:
 
     __slots__ = ("commands", "main", "own_connection", "request", "tag")
 
-    def __init__(self, request: Request, tag: str, commands: list[Command], main: int, own_connection: bool) -> None:
+    def __init__(self, request: Sent, tag: str, commands: list[Command], main: int, own_connection: bool) -> None:
         self.request = request
         self.tag = tag
         self.commands = commands
@@ -99,7 +99,7 @@ def _too_few(confirmed: Any, policy: Policy) -> str | None:
     return f"{confirmed} of {policy.replicas_to_wait} replicas confirmed within {policy.wait_timeout_ms} ms"
 
 
-def unit_of(request: Request, policy: Policy) -> Unit:
+def unit_of(request: Sent, policy: Policy) -> Unit:
     """The unit that carries a request."""
     if type(request) is Call:
         evalsha = ("EVALSHA", request.script.sha, *request.words)
@@ -107,9 +107,10 @@ def unit_of(request: Request, policy: Policy) -> Unit:
             return Unit(request, request.tag, [evalsha], 0, own_connection=False)
         return _large_or_durable(request, evalsha, policy)
     if type(request) is Snapshot:
-        call, read = request.call, request.read
-        commands: list[Command] = [("MULTI",), ("EVALSHA", call.script.sha, *call.words), read.words, ("EXEC",)]
-        return Unit(request, call.tag, commands, 3, own_connection=True)
+        call = request.call
+        reads = [read.words for read in request.reads]
+        commands: list[Command] = [("MULTI",), ("EVALSHA", call.script.sha, *call.words), *reads, ("EXEC",)]
+        return Unit(request, call.tag, commands, len(commands) - 1, own_connection=True)
     assert type(request) is Read  # noqa: S101 - the last kind of request; narrows the type
     # Plain reads fetch what is too large to come with a script: small calls must not wait behind the reply.
     return Unit(request, request.tag, [request.words], 0, own_connection=True)
@@ -130,7 +131,7 @@ def _large_or_durable(call: Call, evalsha: Command, policy: Policy) -> Unit:
     return Unit(call, call.tag, commands, main, own_connection=True)
 
 
-def load_command(request: Request) -> Command:
+def load_command(request: Sent) -> Command:
     """SCRIPT LOAD of the script a request runs."""
     script = request.script if isinstance(request, Call) else None
     if isinstance(request, Snapshot):

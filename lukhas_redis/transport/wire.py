@@ -48,6 +48,11 @@ def pack(commands: Sequence[Command]) -> list[bytes]:
     return [piece for piece in pieces if piece]
 
 
+def pack_small(command: Command) -> bytes:
+    """The bytes of one command without large arguments: nobody has to look for them."""
+    return _pack(command)
+
+
 def _has_large(command: Command) -> bool:
     return any([type(word) is bytes and len(word) >= _APART_BYTES for word in command])  # noqa: C419 - twice as fast
 

@@ -128,6 +128,14 @@ def trailing(source: Source, _: Mapping[str, str]) -> Iterator[str]:
         by_position = re.findall(rf"{which}\[|#{which}|unpack\({which},|ipairs\({which}\)", source.own)
         if by_position and not has_list:
             yield f"{by_position[0]} is used, but the header lists no further {which}"
+        first = len(script.key_names if which == "KEYS" else script.arg_names) + 1
+        starts = re.findall(rf"unpack\({which}, (\d+)", source.own) + re.findall(
+            rf"for i = (\d+), #{which} do", source.own
+        )
+        if set(starts) - {str(first)}:
+            yield f"the list in {which} is taken from {starts}, the header's begins at {first}"
+        if which == "KEYS" and set(re.findall(r"#KEYS ~= (\d+)", source.own)) - {str(first - 1)}:
+            yield f"#KEYS is compared with another number than the header's {first - 1}"
 
 
 def refusals(source: Source, _: Mapping[str, str]) -> Iterator[str]:
@@ -193,7 +201,7 @@ def includes(source: Source, _: Mapping[str, str]) -> Iterator[str]:
 
 def events(source: Source, _: Mapping[str, str]) -> Iterator[str]:
     """EMITS lists what is emitted."""
-    said = set(re.findall(r"'(context\.\w+)'", source.own))
+    said = set(re.findall(r"'(context\.\w+)'", source.own)) | {f"context.{word}" for word in built(source)}
     if "purge_add" in source.functions:
         said |= {EVENTS[word] for word in re.findall(r"'(\w+)'", source.own) if word in EVENTS and word != "expired"}
     if "purge_expired" in called(source.own):
@@ -202,6 +210,13 @@ def events(source: Source, _: Mapping[str, str]) -> Iterator[str]:
         said.add("audit")
     if said != set(source.script.emits):
         yield f"emits {sorted(said)}, EMITS lists {sorted(source.script.emits)}"
+
+
+def built(source: Source) -> set[str]:
+    """The words that follow `'context.' ..`: those of the table that the argument with them was looked up in."""
+    names = re.findall(r"'context\.' \.\. (\w+)", source.own)
+    tables = [re.search(rf"\(\{{([^{{}}]*)\}}\)\[{name}\] or refuse\(", source.before) for name in names]
+    return {word for table in tables if table for word in re.findall(r"(\w+) =", table[1])}
 
 
 RULES = (header, names, trailing, refusals, order, marks, types, includes, events)

@@ -22,7 +22,7 @@ LAYERS = (
     {"codec", "scripts", "calls", "functions", "build"},
     {"ops"},
     {"transport", "metrics", "telemetry"},
-    {"shell"},
+    {"shell", "batch"},
     {"store", "aio"},
     {"bus", "router", "context"},
     {"http", "cli", "compat", "demo", "__main__"},

@@ -50,6 +50,8 @@ BREAKS = [
     ("names", "local word = unpack(ARGV)", "local word = ARGV[1]"),
     ("trailing", "local word = unpack(ARGV)", "local word = unpack(ARGV)\nlocal again = ARGV[1]"),
     ("trailing", "--        more...    any     further keys\n", ""),
+    ("trailing", "#KEYS > 9", "#{unpack(KEYS, 2)} > 9"),
+    ("trailing", "#KEYS > 9", "#KEYS ~= 3"),
     ("refusals", "refuse('LARGE')", "refuse('HUGE')"),
     ("refusals", "-- ERR    LKLARGE            too large\n", ""),
     ("order", "return 'OK'", "refuse('LARGE')"),
@@ -64,6 +66,7 @@ BREAKS = [
     ("includes", "redis.call('HLEN', usage_key)", "whole('word', word, 1, 2)"),
     ("events", "'context.sample', word, '0')", "'context.other', word, '0')"),
     ("events", "-- EMITS  context.sample\n", ""),
+    ("events", "'context.sample', word, '0')", "'context.' .. word, word, '0')"),
 ]
 
 
@@ -145,7 +148,7 @@ def test_every_include_belongs_to_some_script() -> None:
 
 
 def test_headers_agree_about_the_type_of_a_key() -> None:
-    """A key that several scripts name has one type and one pattern; `pair`, `victim` and `members` stand for others."""
+    """A key that several scripts name has one type and one pattern; a list such as `victim` stands for others."""
     rows = {(row.name, row.type, row.pattern) for name in SCRIPTS for row in load(name).keys}
     assert len(rows) == len({name for name, _, _ in rows})
 

@@ -29,7 +29,14 @@ def test_the_python_runs_from_top_to_bottom(
     names: dict[str, object] = {}
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
-    assert capsys.readouterr().out.startswith("coder ['coder']\n")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "coder ['coder']"
+    assert lines[2:] == ["{'step': 2} True", "held by worker-1", "102 100"]
+
+
+def test_there_is_a_place_for_the_table_of_peers() -> None:
+    """The mark stands once, whether or not the table was put there."""
+    assert README.count("<!-- peers table -->") == 1
 
 
 def test_the_commands_exist() -> None:

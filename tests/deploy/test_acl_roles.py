@@ -18,7 +18,7 @@ from tests.deploy.deployed import TENANT_USER, Deployed
 
 # Beyond `inline_body_bytes`: goes in through a stage, comes out by a plain GET.
 LARGE = {"noise": [f"{n * 2654435761 % 4294967296:08x}" for n in range(40_000)]}
-SMALL = {"step": 1}
+SMALL: dict[str, object] = {"step": 1, "list": []}
 Write = Callable[[ContextStore, str], object]
 
 
@@ -79,11 +79,27 @@ def everything(store: ContextStore) -> None:
     assert store.pin(kept.context_id).pinned
     assert not store.pin(kept.context_id, pinned=False).pinned
     assert store.drop(large.context_id).context_id == large.context_id
+    grows(store)
     looks_around(store, kept.context_id)
     store.set_mode("paused", by="test", reason="test")
     store.set_mode("live", by="test", reason="test")
     store.set_flag("max_entries", "100")
     assert store.sweep().remaining == 0
+
+
+def grows(store: ContextStore) -> None:
+    """Every way to change a part of a context, and to hold it: segments, large changes, new deadlines, folding."""
+    one = store.preserve("s", {"list": [1], "map": {}}).context_id
+    held = store.renew(store.lease(one, "ann", 60), 90)
+    assert store.append(one, ("list",), [2], lease=held).version
+    assert store.patch(one, {"map": {"a": 1}}, lease=held, ttl=600).version
+    assert store.append(one, ("list",), LARGE["noise"], lease=held).version
+    assert store.release(held).token == held.token
+    for number in range(40):
+        store.append(one, ("list",), [f"{number:02}" * 1000])
+    data = store.restore(one).data
+    assert (data["list"][:2], data["map"], len(data["list"])) == ([1, 2], {"a": 1}, 42 + len(LARGE["noise"]))
+    assert store.drop(one).context_id == one
 
 
 def looks_around(store: ContextStore, context_id: str) -> None:
@@ -166,6 +182,10 @@ WRITES: dict[str, Write] = {
     "extend": lambda store, cid: store.extend(cid, 7200),
     "pin": lambda store, cid: store.pin(cid),
     "drop": lambda store, cid: store.drop(cid),
+    "append": lambda store, cid: store.append(cid, ("list",), [1]),
+    "append large": lambda store, cid: store.append(cid, ("list",), LARGE["noise"]),
+    "patch": lambda store, cid: store.patch(cid, {"a": 1}),
+    "lease": lambda store, cid: store.lease(cid, "ann", 60),
     "mode": lambda store, _: store.set_mode("paused"),
     "flag": lambda store, _: store.set_flag("max_entries", "1"),
     "repair": lambda store, _: store.repair(),
@@ -181,6 +201,18 @@ def test_reader_writes_nothing(deployed: Deployed, tenant: str, context: str, wr
     assert_same(before, keys_of(deployed, tenant))
 
 
+def test_reader_reads_what_is_due_for_folding(deployed: Deployed, tenant: str, context: str) -> None:
+    """A reader that may not write meets a context whose segments have outgrown it: it is read and left as it is."""
+    with store_of(deployed, "worker", tenant) as store:
+        for number in range(40):
+            store.append(context, ("list",), [f"{number:02}" * 1000])
+    before = keys_of(deployed, tenant)
+    with store_of(deployed, "reader", tenant) as store:
+        for _ in range(2):
+            assert len(store.restore(context).data["list"]) == 40
+    assert_same(before, keys_of(deployed, tenant))
+
+
 @pytest.mark.usefixtures("no_denial")
 def test_ops_can_intervene(deployed: Deployed, tenant: str, context: str) -> None:
     """As lukhas-ops: look at everything, change flags, hand off, extend, pin, sweep, check, repair, drop."""
@@ -192,6 +224,9 @@ def test_ops_can_intervene(deployed: Deployed, tenant: str, context: str) -> Non
         assert store.handoff(context, "a", "b").hop == 1
         assert store.extend(context, 7200).version
         assert store.pin(context).pinned
+        held = store.lease(context, "ops", 60)
+        assert store.append(context, ("list",), [1], lease=held).version
+        assert store.release(held).token
         assert store.sweep().remaining == 0
         assert store.check().sound
         assert store.repair().sound
@@ -220,6 +255,9 @@ def test_deploy_user_loads_the_verbs_and_ops_calls_them(deployed: Deployed, tena
         assert ops.fcall("lukhas_set_flag", 1, f"{base}flags", "name", "mode", "value", "paused")[0] == "OK"
         assert ops.fcall("lukhas_set_flag", 1, f"{base}flags", "name", "mode")[0] == "OK"
         assert ops.fcall("lukhas_sweep", 1, f"{base}index")[0] == "OK"
+        token = ops.fcall("lukhas_lease", 1, f"{base}ctx:{context}", "owner", "ops", "lease_ms", "60000")[3]
+        assert ops.fcall("lukhas_renew", 1, f"{base}ctx:{context}", "lease", token, "lease_ms", "90000")[0] == "OK"
+        assert ops.fcall("lukhas_release", 1, f"{base}ctx:{context}", "lease", token)[0] == "OK"
         assert ops.fcall("lukhas_drop", 1, f"{base}ctx:{context}")[0] == "OK"
     with store_of(deployed, "reader", tenant) as store, pytest.raises(ContextNotFound):
         store.restore(context)

@@ -19,12 +19,19 @@ pytestmark = pytest.mark.faults
 
 Ask = Callable[[ContextStore, str], Any]
 REFUSED: dict[str, Ask] = {
-    "preserve": lambda s, cid: s.preserve("s", {"n": 2}, context_id=cid),
+    "preserve": lambda s, cid: s.preserve("s", {"n": 2, "log": []}, context_id=cid),
     "preserve new": lambda s, _: s.preserve("s", {"n": 2}),
-    "preserve large": lambda s, cid: s.preserve("s", {"x": b"a" * 200_000}, context_id=cid, compression="none"),
+    "preserve large": lambda s, cid: s.preserve(
+        "s", {"x": b"a" * 200_000, "log": []}, context_id=cid, compression="none"
+    ),
     "handoff": lambda s, cid: s.handoff(cid, "a", "b"),
     "extend": lambda s, cid: s.extend(cid, 7200),
     "pin": lambda s, cid: s.pin(cid),
+    "append": lambda s, cid: s.append(cid, ("log",), [1]),
+    "append with ttl": lambda s, cid: s.append(cid, ("log",), [1], ttl=90),
+    "append large": lambda s, cid: s.append(cid, ("log",), [b"a" * 40_000]),
+    "patch": lambda s, cid: s.patch(cid, {"m": 1}),
+    "lease": lambda s, cid: s.release(s.lease(cid, "w", 60)),
 }
 READS: dict[str, Ask] = {
     "restore": lambda s, cid: s.restore(cid),
@@ -46,7 +53,7 @@ def full(fresh_server: StartsServers, tenant: str) -> Generator[tuple[RunningSer
     server = fresh_server()
     settings = Settings(min_ttl_seconds=1, max_context_throughput_mbps=0)
     with ContextStore.connect(server.url, tenant=tenant, settings=settings) as store:
-        made = [store.preserve("s", {"n": n, "x": b"x" * 1000}) for n in range(20)]
+        made = [store.preserve("s", {"n": n, "x": b"x" * 1000, "log": []}) for n in range(20)]
         made += [store.preserve("s", {"x": b"y" * 50_000}, compression="none"), store.preserve("s", {}, ttl=1)]
         for ask in (*REFUSED.values(), *READS.values()):
             ask(store, made[0].context_id)  # every script is loaded and every touch is noted
@@ -75,7 +82,7 @@ def test_reads_go_on(full: tuple[RunningServer, ContextStore, list[Preserved]]) 
     before = dump(server.admin)
     for ask in READS.values():
         assert ask(store, made[2].context_id) is not None
-    assert store.restore(made[3].context_id).data == {"n": 3, "x": b"x" * 1000}
+    assert store.restore(made[3].context_id).data == {"n": 3, "x": b"x" * 1000, "log": []}
     assert store.restore(made[20].context_id).data == {"x": b"y" * 50_000}
     assert_same(before, dump(server.admin))
 

@@ -15,23 +15,28 @@ from lukhas_redis.testing import KeyDump, RunningServer, difference, dump
 pytestmark = pytest.mark.faults
 
 Ask = Callable[[ContextStore, str], Any]
+PARTS = ("ctx", "body", "segs", "hops", "log")
+SEGMENTS = {"append", "append ttl", "patch"}
+CHANGES = SEGMENTS | {"append large", "lease"}
 # Which methods must refuse when a key is of another type.
 USERS: dict[str, set[str]] = {
-    "ctx": {"preserve", "restore", "handoff", "extend", "pin", "drop", "metadata", "lifecycle", "list"},
-    "body": {"preserve", "restore", "extend", "drop", "lifecycle", "large"},
+    "ctx": {"preserve", "restore", "handoff", "extend", "pin", "drop", "metadata", "lifecycle", "list"} | CHANGES,
+    "body": {"preserve", "restore", "extend", "drop", "lifecycle", "large", "append ttl", "append large"},
+    "segs": {"restore", "extend", "drop", "lifecycle", "check", "append large"} | SEGMENTS,
     "hops": {"preserve", "handoff", "drop", "lifecycle", "hops"},
-    "log": {"preserve", "drop", "lifecycle", "hops"},
-    "index": {"preserve", "list", "stats", "sweep", "extend", "drop", "check", "repair"},
-    "order": {"preserve", "drop", "pin", "sweep", "stats", "check", "repair"},
-    "sizes": {"preserve", "drop", "check", "repair"},
-    "usage": {"preserve", "handoff", "drop", "sweep", "stats", "check", "repair"},
+    "log": {"preserve", "drop", "lifecycle", "hops"} | SEGMENTS,
+    "index": {"preserve", "list", "stats", "sweep", "extend", "drop", "check", "repair", "append ttl"},
+    "order": {"preserve", "drop", "pin", "sweep", "stats", "check", "repair"} | SEGMENTS,
+    "sizes": {"preserve", "drop", "check", "repair"} | SEGMENTS,
+    "usage": {"preserve", "handoff", "drop", "sweep", "stats", "check", "repair"} | SEGMENTS,
     "tombs": {"preserve", "drop", "sweep", "stats", "repair"},
-    "events": {"preserve", "handoff", "extend", "pin", "drop", "stats", "events"},
-    "flags": {"preserve", "handoff", "extend", "pin", "drop", "sweep", "stats", "set_flag", "flags", "repair"},
-    "shard": {"preserve", "handoff", "extend", "pin", "drop", "sweep", "stats"},
+    "events": {"preserve", "handoff", "extend", "pin", "drop", "stats", "events"} | CHANGES,
+    "flags": {"preserve", "handoff", "extend", "pin", "drop", "sweep", "stats", "set_flag", "flags", "repair"}
+    | CHANGES,
+    "shard": {"preserve", "handoff", "extend", "pin", "drop", "sweep", "stats"} | CHANGES,
     "audit": {"set_flag", "audit"},
-    "session": {"preserve", "extend", "list session"},
-    "request": {"preserve", "handoff", "extend", "pin", "drop"},
+    "session": {"preserve", "extend", "list session", "append ttl"},
+    "request": {"preserve", "handoff", "extend", "pin", "drop"} | CHANGES,
 }
 ASKS: dict[str, Ask] = {
     "preserve": lambda s, cid: s.preserve("s", {"n": 2}, context_id=cid, request_id="r"),
@@ -41,6 +46,11 @@ ASKS: dict[str, Ask] = {
     "extend": lambda s, cid: s.extend(cid, 7200, request_id="r"),
     "pin": lambda s, cid: s.pin(cid, request_id="r"),
     "drop": lambda s, cid: s.drop(cid, request_id="r"),
+    "append": lambda s, cid: s.append(cid, ("log",), [1], request_id="r"),
+    "append ttl": lambda s, cid: s.append(cid, ("log",), [1], ttl=90, request_id="r"),
+    "append large": lambda s, cid: s.append(cid, ("log",), [b"x" * 40_000], request_id="r"),
+    "patch": lambda s, cid: s.patch(cid, {"n": 3}, request_id="r"),
+    "lease": lambda s, cid: s.lease(cid, "w", 60, request_id="r"),
     "metadata": lambda s, cid: s.metadata(cid),
     "lifecycle": lambda s, cid: s.lifecycle(cid),
     "hops": lambda s, cid: s.hops(cid),
@@ -70,12 +80,13 @@ def test_a_key_of_another_type_is_named_and_left_alone(
     store: ContextStore, server: RunningServer, tenant: str, key: str, kind: str
 ) -> None:
     """Every method that uses the key refuses with WrongKeyType and its name; the dump stays the same."""
-    one = store.preserve("s", {"n": 1})
+    one = store.preserve("s", {"n": 1, "log": []})
+    store.append(one.context_id, ("log",), [0])
     store.handoff(one.context_id, "a", "a")
     store.set_flag("alpha", "1")
     keys = store._space.keys.root
     own = {"session": keys.session("s"), "request": keys.request("r")}
-    name = own.get(key) or (getattr(keys, key)(one.context_id) if key in ("ctx", "body", "hops", "log") else None)
+    name = own.get(key) or (getattr(keys, key)(one.context_id) if key in PARTS else None)
     name = name or getattr(keys, key)
     server.admin.delete(name)
     if kind == "set" or key in ("body", "request"):
@@ -88,7 +99,8 @@ def test_a_key_of_another_type_is_named_and_left_alone(
             ASKS[method](store, one.context_id)
         assert name in str(caught.value), f"{method}: {caught.value}"
         changes = difference(before, dump(server.admin, prefix=f"lukhas:{{{tenant}"))
-        told = (":stage:", ":events'", ":usage'") if method == "restore" else (":stage:",)  # a reader reports damage
+        reads = method in ("restore", "append large")  # who reads reports damage
+        told = (":stage:", ":events'", ":usage'") if reads else (":stage:",)
         assert not [line for line in changes if not any(word in line for word in told)], f"{method}: {changes}"
 
 

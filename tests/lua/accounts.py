@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from tests.lua.shard import Shard
+from tests.lua.shard import PARTS, Shard
 
 
 def wrong_accounts(shard: Shard) -> list[str]:
@@ -56,11 +56,16 @@ def _contexts(shard: Shard) -> Iterator[str]:
             continue
         found: Any = client.hgetall(keys.ctx(one))
         fields = {name.decode(): value.decode() for name, value in found.items()}
-        if client.strlen(keys.body(one)) != sizes[one][0] or fields["stored_bytes"] != str(sizes[one][0]):
-            yield f"{one}: body of {client.strlen(keys.body(one))} bytes, fields {fields}, size {sizes[one]}"
+        body, appended = client.strlen(keys.body(one)), client.lrange(keys.segs(one), 0, -1)
+        segments: Any = appended
+        length = sum(map(len, segments))
+        if body + length != sizes[one][0] or fields["stored_bytes"] != str(body):
+            yield f"{one}: body of {body} bytes, segments of {length}, fields {fields}, size {sizes[one]}"
+        if (fields.get("segs", "0"), fields.get("segs_bytes", "0")) != (str(len(segments)), str(length)):
+            yield f"{one}: {len(segments)} segments of {length} bytes, but fields {fields}"
         if fields["type"] != sizes[one][1] or fields["expires_ms"] != f"{deadline:.0f}":
             yield f"{one}: fields {fields} but size {sizes[one]} and deadline {deadline}"
-        for key in (keys.ctx(one), keys.body(one), keys.hops(one), keys.log(one)):
+        for key in (getattr(keys, part)(one) for part in PARTS):
             if client.exists(key) and client.pexpiretime(key) != deadline:
                 yield f"{key} ends at {client.pexpiretime(key)}, the index says {deadline}"
         session = keys.base + "session:" + quote(fields["session"], safe="")

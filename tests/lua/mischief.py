@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from lukhas_redis.scripts import Arg, Script, load, script_names
-from tests.lua.shard import MARKER, Shard, context_id
+from tests.lua.shard import MARKER, Shard, context_id, segment
 
 IDS = tuple(context_id(number) for number in range(4))
 SESSIONS = ("s1", "s1", "s1", "s{2}:*ü")
@@ -40,6 +40,9 @@ CORRUPT = (
     " 1",
     "\xff",
 )
+# Live, lapsed, and no leases at all.
+LEASES = ("7 99999999999999", "7 99999999999999", "7 1", "7", "", "x y", "-7 99999999999999", "7 9e30", "7 nan")
+SEGS = ("0", "1", "2", "-1", "1e14", "abc", "9" * 30, "1.5")
 NUMERIC = {
     "ctx": (
         "version",
@@ -51,6 +54,15 @@ NUMERIC = {
         "accessed_ms",
         "hops",
         "stored_bytes",
+        "raw_bytes",
+        "shape",
+        "segs",
+        "segs_bytes",
+        "segs_raw",
+        "lease",
+        "chain",
+        "nonce",
+        "type",
     ),
     "usage": (
         "bytes",
@@ -66,9 +78,13 @@ NUMERIC = {
         "restored",
         "handed_off",
         "corrupt",
+        "appended",
+        "patched",
+        "folded",
+        "cached",
     ),
     "flags": ("mode", "max_entries", "max_bytes", "policy", "max_mbps"),
-    "shard": ("shards", "marker"),
+    "shard": ("shards", "marker", "fence"),
     "sizes": IDS,
 }
 CHOICES: Mapping[str, Sequence[Arg]] = {
@@ -114,7 +130,23 @@ CHOICES: Mapping[str, Sequence[Arg]] = {
     "checksum": ("c" * 64,),
     "digest": ("d" * 32,),
     "nonce": ("abcdef0123456789", "0123456789abcdef"),
+    "bump": (0, 0, 1),
+    "max_segs": (4096, 4096, 1, 2),
+    "max_raw": (10**7, 10**7, 150),
+    "owner": ("ann", "bob"),
+    "lease_ms": (60_000, 1),
+    "lease": ("", "", "", "", 7, 8),
+    "state": ("restored", "cached"),
 }
+# What one script takes otherwise than the rest.
+OWN: Mapping[str, Mapping[str, Sequence[Arg]]] = {
+    "preserve": {"event": (*["preserve"] * 6, "append", "patch"), "ttl_ms": (*CHOICES["ttl_ms"], 0)},
+    "append": {"event": ("append", "append", "patch"), "ttl_ms": (0, 0, 0, *CHOICES["ttl_ms"])},
+    "fold": {"level": (1, 9)},
+    "renew": {"lease": (7, 8)},
+    "release": {"lease": (7, 8)},
+}
+OFTEN_CALLED = {"preserve": 12, "append": 10, "fold": 5, "renew": 3, "release": 3}
 # What a stretch of calls has in common: a tenant that is always full, for one, evicts.
 _FULL: dict[str, Arg] = {"max_bytes": 0, "max_type": 0, "rate": 0, "mode": "live", "dry": 0, "if_version": -1}
 HABITS: tuple[Mapping[str, Arg], ...] = (
@@ -159,19 +191,21 @@ class Mischief:
         self.habits: Mapping[str, Arg] = {}
         self.scripts = [load(name) for name in script_names()]
         # The writers of contexts meet everything else, so they come more often.
-        self.weights = [
-            12 if script.name == "preserve" else 2 if "id" in script.arg_names else 1 for script in self.scripts
-        ]
+        self.weights = [OFTEN_CALLED.get(script.name, 2 if "id" in script.arg_names else 1) for script in self.scripts]
 
     def attempt(self) -> Attempt:
         """A random call, mostly plausible."""
         script = self.random.choices(self.scripts, self.weights)[0]
         payload = self.random.choices(PAYLOADS, [1, 6, 6, 6])[0]
-        known: dict[str, Arg] = {name: self.random.choice(values) for name, values in CHOICES.items()}
+        if script.name == "append":
+            payload = segment(payload)
+        choices = {**CHOICES, **OWN.get(script.name, {})}
+        known: dict[str, Arg] = {name: self.random.choice(values) for name, values in choices.items()}
+        known |= self._seen(str(known["id"]))
         args: dict[str, Arg] = {"payload": payload, "bytes": len(payload), **known, **self.habits}
         if self.random.random() < 0.2:
             args[self.random.choice(script.arg_names or ("id",))] = self.random.choice(WEIRD)
-        if script.name == "preserve" and args["staged"] == 1:
+        if script.name in ("preserve", "fold") and args["staged"] == 1:
             self._stage(payload, str(args["token"]))
             args["payload"] = payload[:4]
         more = [one for one in self._more(script) if one != args["id"] or self.random.random() < 0.05]
@@ -187,7 +221,11 @@ class Mischief:
         for one in self.random.sample(IDS, self.random.randint(0, len(IDS))):
             sid, kind = self.random.choice(SESSIONS), self.random.choice(TYPES)
             self.shard.call("preserve", id=one, sid=sid, type=kind, payload=self.random.choice(PAYLOADS[1:]))
-            if self.random.random() < 0.4:
+            for _ in range(self.random.choice((0, 0, 1, 3))):
+                self.shard.call("append", id=one, payload=segment(self.random.choice(PAYLOADS)))
+            if self.random.random() < 0.2:
+                self.shard.lease(IDS.index(one))
+            elif self.random.random() < 0.4:
                 self.shard.call("handoff", id=one, request_id=self.random.choice(REQUESTS), request="d1")
         self.habits = self.random.choice(HABITS)
         mode = self.random.choice(("", "", "", "", "", "live", "dry_run", "paused"))
@@ -196,7 +234,8 @@ class Mischief:
 
     def damage(self, attempt: Attempt) -> None:
         """Do one thing to the shard's keys that no script would do, mostly to one that the call declares."""
-        kind = self.random.choices(["type", "field", "last", "delete", "expire", "score"], [5, 6, 1, 2, 3, 1])[0]
+        kinds = ["type", "field", "last", "delete", "expire", "score", "segs", "missing"]
+        kind = self.random.choices(kinds, [5, 6, 1, 2, 3, 1, 3, 1])[0]
         declared = self.random.random() < 0.8
         key = self.random.choice(attempt.keys) if declared else self.any_key()
         if kind == "type":
@@ -208,6 +247,10 @@ class Mischief:
             self._last_id()
         elif kind == "delete":
             self.shard.client.delete(key)
+        elif kind == "segs":
+            self._other_segments(str(attempt.args["id"]))
+        elif kind == "missing":
+            self._lose_field(str(attempt.args["id"]))
         elif kind == "expire" and self._is(self.shard.keys.index, b"zset"):
             self._expire()
         elif self._is(key, b"zset"):
@@ -217,13 +260,49 @@ class Mischief:
         """Any key of the shard."""
         keys, one = self.shard.keys, self.random.choice(IDS)
         names: list[str] = [
-            *(keys.ctx(one), keys.body(one), keys.hops(one), keys.log(one)),
+            *(keys.ctx(one), keys.body(one), keys.segs(one), keys.hops(one), keys.log(one)),
             *(getattr(keys, name) for name in SHARD_KEYS),
             keys.session(self.random.choice(SESSIONS)),
             keys.request(self.random.choice(REQUESTS[1:])),
             keys.stage(self.random.choice(TOKENS)),
         ]
         return self.random.choice(names)
+
+    def _seen(self, one: str) -> dict[str, Arg]:
+        """What a client says that has read the context: mostly what is so, else what was, or nothing."""
+        key = self.shard.keys.ctx(one)
+        found: Any = self.shard.client.hgetall(key) if self._is(key, b"hash") else {}
+        fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in found.items()}
+        nonce, seq = fields.get("nonce", ""), fields.get("seq", "0")
+        chain = fields.get("chain") or fields.get("digest", "")
+        before = str(int(seq) - 1) if seq.isdigit() else seq
+        stamps = [fields.get(name, "") for name in ("version", "expires_ms", "accessed_ms", "pinned", "lease")]
+        held = [f"{nonce} {seq} {chain}"] * 4 + [f"{nonce} {before} {chain}", f"{nonce} 1 {'d' * 32}", ""]
+        seen: dict[str, Arg] = {
+            "view": self.random.choice([*[f"{nonce} {fields.get('shape', seq)}"] * 4, f"{nonce} {before}", ""]),
+            "held": self.random.choice(held),
+            "stamp": self.random.choice([" ".join(stamps), ""]),
+        }
+        token = fields.get("lease", "").partition(" ")[0]
+        return {**seen, "lease": token} if token and self.random.random() < 0.6 else seen
+
+    def _other_segments(self, one: str) -> None:
+        """The list and what the hash says of it no longer agree, or it is gone, or of another type."""
+        client, key, ctx = self.shard.client, self.shard.keys.segs(one), self.shard.keys.ctx(one)
+        kind = self.random.randrange(5)
+        if kind == 0:
+            self._wrong_type(key)
+        elif kind == 1:
+            client.unlink(key)
+        elif kind == 2 and self._is(ctx, b"hash"):
+            client.hset(ctx, "segs", self.random.choice(SEGS))
+        elif not client.exists(key) or self._is(key, b"list"):
+            client.rpush(key, segment(b"stray")) if kind == 3 else client.rpop(key)
+
+    def _lose_field(self, one: str) -> None:
+        ctx = self.shard.keys.ctx(one)
+        if self._is(ctx, b"hash"):
+            self.shard.client.hdel(ctx, self.random.choice([*NUMERIC["ctx"], "session", "digest"]))
 
     def _stage(self, payload: bytes, token: str) -> None:
         found = self.random.choice([payload, payload, payload, payload[:-1], b"", b"#" * len(payload), None])
@@ -274,7 +353,8 @@ class Mischief:
     def _corrupt_field(self, key: str) -> None:
         if self._is(key, b"hash"):
             part = key.removeprefix(self.shard.keys.base).partition(":")[0]
-            self.shard.client.hset(key, self.random.choice(NUMERIC.get(part, ("other",))), self.random.choice(CORRUPT))
+            name = self.random.choice(NUMERIC.get(part, ("other",)))
+            self.shard.client.hset(key, name, self.random.choice(LEASES if name == "lease" else CORRUPT))
 
     def _expire(self) -> None:
         """One context, or more than a single call purges, is past its deadline and still in the accounts."""

@@ -7,6 +7,7 @@ Invariant: what a test does not name has the header's default, or the one in `PL
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,12 +49,50 @@ PLAUSIBLE: Mapping[str, Arg] = {
     "pinned": 1,
     "name": "flag.colour",
     "token": "none",
+    "event": "preserve",
+    "view": "",
+    "bump": 1,
+    "max_segs": 4096,
+    "max_raw": 10_485_760,
+    "held": "",
+    "owner": "worker-1",
+    "lease_ms": 60_000,
 }
+PARTS = ("ctx", "body", "segs", "hops", "log")
+# What stands for each context in a header's trailing list of keys.
+TRAILING: Mapping[str, tuple[str, ...]] = {"part": ("ctx", "body", "segs")}
 
 
 def context_id(number: int) -> str:
     """An id for the context a test calls `number`."""
     return f"{number:08x}-0000-4000-8000-000000000000"
+
+
+def segment(text: bytes) -> bytes:
+    """What append takes: 16 bytes of header, 32 of digest, the change."""
+    return b"LKSG".ljust(16, b".") + hashlib.sha256(text).hexdigest()[:32].encode() + text
+
+
+def chained(chain: str, *segments: bytes) -> str:
+    """The chain after some segments."""
+    for one in segments:
+        chain = hashlib.sha1(chain.encode() + one[16:48], usedforsecurity=False).hexdigest()
+    return chain
+
+
+# What only fits one script.
+OWN: Mapping[str, Mapping[str, Arg]] = {"append": {"event": "append", "payload": segment(b"item"), "ttl_ms": 0}}
+
+
+def answer_names(name: str) -> list[str]:
+    """What a script's header calls the words of its answer `OK ...`."""
+    rows = [found[1] for found in re.finditer(r"^-- OK +(OK .*)$", load(name).text, re.MULTILINE)]
+    return rows[0].partition("   ")[0].split()
+
+
+def told(name: str, reply: Sequence[bytes]) -> dict[str, str]:
+    """An answer `OK ...` by those names."""
+    return {one: word.decode() for one, word in zip(answer_names(name), reply, strict=True)}
 
 
 def refusal(error: redis.ResponseError) -> Refused | None:
@@ -85,15 +124,19 @@ class Shard:
         known = self.arguments(script, args)
         names = {row.name: keys.get(row.name) or self.key(row, known) for row in script.keys if not row.many}
         trailing = next((row for row in script.keys if row.many), None)
-        parts = ("ctx", "body") if trailing is not None and trailing.name == "pair" else ("ctx", "body", "hops", "log")
+        parts = TRAILING.get(trailing.name, PARTS) if trailing is not None else PARTS
         more_keys = [getattr(self.keys, part)(one) for one in more for part in parts]
+        if script.name == "append" and str(known["ttl_ms"]) != "0":
+            one = str(known["id"])
+            session = self.keys.base + "session:" + quote(str(known["sid"]), safe="")
+            more_keys = [self.keys.body(one), self.keys.hops(one), session, *more_keys]
         wanted = {row.name: known[row.name] for row in script.args if not row.many}
         return script.pack(names, wanted, more_keys, more)
 
     def arguments(self, script: Script, args: Mapping[str, Arg]) -> dict[str, Arg]:
         """All arguments of a script: those given, else plausible ones, else the header's defaults."""
         defaults = {row.name: row.default for row in script.args if row.default is not None}
-        known: dict[str, Arg] = {**PLAUSIBLE, **defaults, **KNOWN, **args}
+        known: dict[str, Arg] = {**PLAUSIBLE, **OWN.get(script.name, {}), **defaults, **KNOWN, **args}
         payload = known["payload"]
         known.setdefault("bytes", len(payload) if isinstance(payload, bytes) else 0)
         known.setdefault("raw_bytes", known["bytes"])
@@ -152,6 +195,10 @@ class Shard:
         """Store context `number`; the answer's words."""
         return list(self.call("preserve", id=context_id(number), **args))
 
+    def append(self, number: int, text: bytes = b"item", **args: Any) -> list[bytes]:
+        """Append one segment to context `number`; the answer's words."""
+        return list(self.call("append", id=context_id(number), **{"payload": segment(text), **args}))
+
     # -- looking
 
     def dump(self) -> Dump:
@@ -179,6 +226,27 @@ class Shard:
         found = self._hash(self.keys.ctx(context_id(number)))
         return {name.decode(): value.decode() for name, value in found.items()}
 
+    def lease(self, number: int, token: int = 7) -> None:
+        """Write a lease that lives for a long time into context `number` by hand."""
+        key = self.keys.ctx(context_id(number))
+        self.client.hset(key, mapping={"lease": f"{token} 99999999999999", "lease_owner": "worker-1"})
+
+    def segments(self, number: int) -> list[bytes]:
+        """What was appended to context `number` since its body was written."""
+        found: Any = self.client.lrange(self.keys.segs(context_id(number)), 0, -1)
+        return list(found)
+
+    def identity(self, number: int) -> str:
+        """What names the content of context `number`: nonce, sequence number and chain."""
+        fields = self.fields(number)
+        return f"{fields['nonce']} {fields['seq']} {fields.get('chain') or fields['digest']}"
+
+    def stamp(self, number: int) -> str:
+        """What names its metadata, as restore takes it."""
+        fields = self.fields(number)
+        names = ("version", "expires_ms", "accessed_ms", "pinned", "lease", "segs")
+        return " ".join(fields.get(name, "") for name in names)
+
     def events(self) -> list[tuple[str, str, str]]:
         """Lifecycle events, oldest first: event, id, version."""
         entries: Any = self.client.xrange(self.keys.events)
@@ -192,14 +260,12 @@ class Shard:
     def deadlines(self, number: int) -> dict[str, int]:
         """The absolute deadline (ms) of each key of a context; -2 where there is none."""
         one = context_id(number)
-        return {
-            part: int(self.client.pexpiretime(getattr(self.keys, part)(one))) for part in ("ctx", "body", "hops", "log")
-        }
+        return {part: int(self.client.pexpiretime(getattr(self.keys, part)(one))) for part in PARTS}
 
     def expire(self, number: int) -> None:
         """Leave context `number` as native expiry does, a second past its deadline: keys gone, accounts not yet."""
         one = context_id(number)
-        self.client.unlink(*(getattr(self.keys, part)(one) for part in ("ctx", "body", "hops", "log")))
+        self.client.unlink(*(getattr(self.keys, part)(one) for part in PARTS))
         self.client.zadd(self.keys.index, {one: self.now_ms() - 1000})
 
     def _hash(self, key: str) -> dict[bytes, bytes]:

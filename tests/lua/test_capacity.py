@@ -13,7 +13,7 @@ from lukhas_redis.calls import Refused
 from lukhas_redis.scripts import load
 from lukhas_redis.testing import assert_same
 from tests.lua.accounts import wrong_accounts
-from tests.lua.shard import Shard, context_id
+from tests.lua.shard import HOUR, PARTS, Shard, context_id, segment, told
 
 EVICTING = pytest.mark.parametrize("policy", ["evict_oldest", "evict_lru"])
 
@@ -59,7 +59,7 @@ def test_each_limit_is_exact_and_named(shard: Shard, limit: dict[str, int], fact
     shard.preserve(2, **limit)
     error = refused(shard, 3, **limit)
     assert (error.word, error.facts) == ("LKFULL", facts)
-    assert shard.preserve(2, **limit)[3] == b"2"
+    assert shard.preserve(2, **limit)[2] == b"2"
 
 
 def test_a_context_larger_than_the_limit_is_refused_whatever_the_policy(shard: Shard) -> None:
@@ -139,7 +139,9 @@ def test_a_dry_run_counts_what_is_expired_as_gone(shard: Shard) -> None:
 @EVICTING
 def test_victims_are_named_declared_and_evicted(shard: Shard, policy: str) -> None:
     """The oldest are named first; the same call with them declared evicts them and stores the new one."""
-    for number in (1, 2, 3):
+    shard.preserve(1, policy=policy)
+    shard.append(1, policy=policy)
+    for number in (2, 3):
         shard.preserve(number, policy=policy)
     shard.call("handoff", id=context_id(1))
     shard.call("touch", id=context_id(1), policy="evict_oldest")
@@ -148,8 +150,8 @@ def test_victims_are_named_declared_and_evicted(shard: Shard, policy: str) -> No
     assert victims == ids(1, 2)
     before = shard.dump()
     reply = shard.preserve(4, more=victims, **limits)
-    assert (reply[0], reply[7]) == (b"OK", b"2")
-    gone = {f"{part}:{context_id(1)}": "-" for part in ("ctx", "body", "hops", "log")}
+    assert told("preserve", reply)["evicted"] == "2"
+    gone = {f"{part}:{context_id(1)}": "-" for part in PARTS}
     gone |= {f"{part}:{context_id(2)}": "-" for part in ("ctx", "body")}
     new = {f"{part}:{context_id(4)}": "+" for part in ("ctx", "body")}
     changed = dict.fromkeys(("index", "order", "sizes", "usage", "events", "session:session-1"), "~")
@@ -213,7 +215,7 @@ def test_what_must_go_is_decided_again_when_the_call_is_repeated(shard: Shard) -
     assert unchanged(shard, 3, **limits)[1:] == [context_id(1).encode()]
     shard.client.zadd(shard.keys.order, {context_id(1): shard.now_ms() + 1000})
     assert unchanged(shard, 3, more=ids(1), **limits)[1:] == [context_id(2).encode()]
-    assert shard.preserve(3, more=ids(2, 1), **limits)[7] == b"1"
+    assert told("preserve", shard.preserve(3, more=ids(2, 1), **limits))["evicted"] == "1"
     assert set(shard.scores(shard.keys.index)) == set(ids(1, 3))
 
 
@@ -231,7 +233,7 @@ def test_more_than_a_hundred_victims_take_several_calls(shard: Shard) -> None:
     assert not wrong_accounts(shard)
     rest = [one.decode() for one in unchanged(shard, 200, **limits)[1:]]
     assert rest == ids(*range(100, 120))
-    assert shard.preserve(200, more=rest, **limits)[7] == b"20"
+    assert told("preserve", shard.preserve(200, more=rest, **limits))["evicted"] == "20"
     assert shard.usage()["bytes"] == 150
     assert not wrong_accounts(shard)
 
@@ -259,8 +261,8 @@ def test_victims_and_their_keys_must_match(shard: Shard, wrong: str) -> None:
     many = ids(*range(10, 111)) if wrong == "too many" else ids(1)
     words: list[Any] = list(shard.words(script, args, keys={}, more=many))
     if wrong == "no keys":
-        del words[words[0] - 3 : words[0] + 1]
-        words[0] -= 4
+        del words[words[0] - 4 : words[0] + 1]
+        words[0] -= 5
     elif wrong == "a key too few":
         del words[words[0]]
         words[0] -= 1
@@ -278,3 +280,134 @@ def test_an_unknown_policy_evicts_nothing(shard: Shard) -> None:
     shard.preserve(1)
     shard.client.hset(shard.keys.flags, "policy", "noeviction")
     assert refused(shard, 2, max_entries=1).facts == {"name": "policy"}
+
+
+# -- append: the same limits, for what is added ---------------------------------------------------------------------
+
+
+def refused_append(shard: Shard, number: int, text: bytes, **args: Any) -> Refused:
+    """The refusal of an append that must change nothing."""
+    before = shard.dump()
+    with pytest.raises(Refused) as caught:
+        shard.append(number, text, **args)
+    assert_same(before, shard.dump())
+    return caught.value
+
+
+def asked(shard: Shard, number: int, text: bytes, **args: Any) -> list[bytes]:
+    """The answer of an append that asks for something first, and must change nothing."""
+    before = shard.dump()
+    reply = shard.append(number, text, **args)
+    assert_same(before, shard.dump())
+    return reply
+
+
+@pytest.mark.parametrize("policy", ["reject", "evict_oldest", "evict_lru"])
+def test_an_append_fits_exactly_or_is_refused(shard: Shard, policy: str) -> None:
+    """The limit counts body and segments; a context never makes room for itself, whatever the policy."""
+    shard.preserve(1)
+    limits: dict[str, Any] = {"max_bytes": 12 + 2 * len(segment(b"abc")), "policy": policy}
+    for _ in range(2):
+        shard.append(1, b"abc", **limits)
+    assert shard.usage()["bytes"] == limits["max_bytes"]
+    assert refused_append(shard, 1, b"", **limits).facts == {"scope": "bytes", "limit": str(limits["max_bytes"])}
+    assert not wrong_accounts(shard)
+
+
+@EVICTING
+def test_an_append_evicts_others(shard: Shard, policy: str) -> None:
+    """The oldest others are named and, once declared, evicted with all their keys; entries are never the reason."""
+    for number in (1, 2, 3):
+        shard.preserve(number, payload=b"x" * 60)
+        shard.client.zadd(shard.keys.order, {context_id(number): number})
+    shard.append(2)
+    shard.client.zadd(shard.keys.order, {context_id(2): 2})
+    limits: dict[str, Any] = {"max_bytes": 240, "max_entries": 1, "policy": policy}
+    assert asked(shard, 1, b"", **limits) == [b"VICTIMS", context_id(2).encode()]
+    before = shard.dump()
+    reply = shard.append(1, b"", more=ids(2), **limits)
+    assert told("append", reply)["evicted"] == "1"
+    changed = shard.changes(before)
+    assert {key for key, sign in changed.items() if sign == "-"} == {
+        f"{part}:{context_id(2)}" for part in PARTS if part != "hops"
+    }
+    assert [event for event, _, _ in shard.events()][-2:] == ["context.evict", "context.append"]
+    assert shard.usage()["evicted"] == 1
+    assert shard.usage()["bytes"] == 60 + 60 + 48
+    assert shard.scores(shard.keys.tombs).keys() == {f"evicted:{context_id(2)}"}
+    assert not wrong_accounts(shard)
+
+
+@EVICTING
+def test_an_append_with_a_new_deadline_evicts_too(shard: Shard, policy: str) -> None:
+    """The keys of the moved deadline and those of the victims do not get in each other's way."""
+    for number in (1, 2):
+        shard.preserve(number)
+        shard.client.zadd(shard.keys.order, {context_id(number): number})
+    reply = shard.append(1, b"", more=ids(2), ttl_ms=2 * HOUR, max_bytes=60, policy=policy)
+    assert set(shard.deadlines(1).values()) == {int(told("append", reply)["expires_ms"]), -2}
+    assert shard.deadlines(2) == dict.fromkeys(PARTS, -2)
+    assert not wrong_accounts(shard)
+
+
+def test_an_append_spares_what_is_pinned(shard: Shard) -> None:
+    """Pinned contexts make no room, and a pinned one that grows stays out of the order."""
+    for number in (1, 2):
+        shard.preserve(number)
+        shard.call("pin", id=context_id(number))
+    assert refused_append(shard, 1, b"", max_bytes=30, policy="evict_oldest").word == "LKFULL"
+    shard.append(1, b"")
+    assert order(shard) == set()
+
+
+def test_an_append_wants_what_is_expired_swept_first(shard: Shard) -> None:
+    """Expired contexts are not called room that is taken; a dry run counts them as gone."""
+    for number in (1, 2):
+        shard.preserve(number)
+    shard.expire(2)
+    limits: dict[str, Any] = {"max_bytes": 60, "policy": "evict_oldest"}
+    assert asked(shard, 1, b"", **limits) == [b"PURGE"]
+    assert asked(shard, 1, b"", dry=1, **limits)[:2] == [b"OK", b"1"]
+    shard.call("sweep")
+    assert shard.append(1, b"", **limits)[0] == b"OK"
+
+
+@pytest.mark.parametrize("wrong", ["no keys", "a key too few", "an id too many", "no ttl"])
+def test_an_appends_keys_must_match(shard: Shard, wrong: str) -> None:
+    """Lists that do not belong together are refused before anything is written."""
+    for number in (1, 2):
+        shard.preserve(number)
+    args: dict[str, Any] = {"id": context_id(1), "max_bytes": 60, "policy": "evict_oldest"}
+    script = load("append")
+    words: list[Any] = list(
+        shard.words(script, {**args, "ttl_ms": HOUR if wrong == "no ttl" else 0}, keys={}, more=ids(2))
+    )
+    if wrong == "no keys":
+        del words[words[0] - 4 : words[0] + 1]
+        words[0] -= 5
+    elif wrong == "an id too many":
+        words.append(context_id(3))
+    elif wrong == "a key too few":
+        del words[words[0]]
+        words[0] -= 1
+    else:
+        del words[13:16]
+        words[0] -= 3
+    before = shard.dump()
+    with pytest.raises(Refused) as caught:
+        shard.send(script, words)
+    assert caught.value.facts == {"name": "victim"}
+    assert_same(before, shard.dump())
+
+
+def test_appends_pay_for_what_they_send(shard: Shard) -> None:
+    """The bucket counts the segment alone, one may overdraw it, and the debt holds up appends and preserves alike."""
+    shard.preserve(1, payload=b"x" * 1000)
+    shard.append(1, b"y" * 100, rate=10)
+    assert shard.usage()["rate_left"] == 10 - 148
+    error = refused_append(shard, 1, b"", rate=10)
+    assert error.word == "LKTHROTTLED"
+    assert 13_000 < error.number("retry_after_ms") <= 14_000
+    assert refused(shard, 2, rate=10).word == "LKTHROTTLED"
+    shard.client.hincrby(shard.keys.usage, "rate_at", -error.number("retry_after_ms"))
+    assert shard.append(1, b"", rate=10)[0] == b"OK"

@@ -134,6 +134,9 @@ EMITTING: list[tuple[str, dict[str, Any]]] = [
     ("handoff", {"id": ONE, "ttl_ms": 60_000}),
     ("extend", {"id": ONE, "ttl_ms": 7_200_000}),
     ("pin", {"id": ONE}),
+    ("append", {"id": ONE}),
+    ("append", {"id": ONE, "ttl_ms": 60_000, "event": "patch"}),
+    ("lease", {"id": ONE}),
     ("drop", {"id": ONE}),
     ("report", {"id": ONE}),
 ]

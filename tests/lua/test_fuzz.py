@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from random import SystemRandom
 
 import pytest
@@ -25,11 +27,16 @@ CALLS = 20_000 if NIGHTLY else 2_000
 SEED = int(os.environ.get("LUKHAS_FUZZ_SEED") or SystemRandom().randrange(10**9))
 # Theirs is not to obey the mode: they give and change it.
 OUTSIDE_MODES = {"open", "set_flag"}
-NOTHING_DONE = {b"PURGE", b"VICTIMS", b"SESSION", b"LIVE"}
+NOTHING_DONE = {b"PURGE", b"VICTIMS", b"SESSION", b"LIVE", b"LOOK", b"FOLD"}
 OFTEN = {"WRONGTYPE", "SESSION", "LIVE", "LKABSENT", "LKARGUMENT", "LKCONFLICT", "LKCORRUPT", "LKPAUSED", "LKSTAGE"}
+OFTEN |= {"LOOK", "FOLD", "LKLEASED", "LKFENCED", "folded"}
 SELDOM = {"VICTIMS", "LKFULL", "LKREUSED", "LKOWNER", "LKSHARDS", "LKRESET"}
-# What a server says of its own to a script that found another type, or a stream that is at its end.
-SERVER_REFUSALS = ("WRONGTYPE ", "The stream has exhausted the last possible ID")
+# What a server says of its own: another type, no memory, or a stream that is at its end.
+SERVER_REFUSALS = (
+    "WRONGTYPE ",
+    "command not allowed when used memory",
+    "The stream has exhausted the last possible ID",
+)
 
 
 @pytest.mark.slow
@@ -46,7 +53,8 @@ def test_what_is_refused_or_a_dry_run_changes_nothing(shard: Shard) -> None:
             mischief.damage(attempt)
         mode = _mode(shard, attempt)
         before = shard.dump()
-        outcome, may_change = _run(shard, attempt, mode=mode)
+        with _memory(shard, is_full=mischief.random.random() < 0.02):
+            outcome, may_change = _run(shard, attempt, mode=mode)
         outcomes[f"{attempt.script.name} {outcome}"] += 1
         if may_change:
             continue
@@ -62,6 +70,21 @@ def _mode(shard: Shard, attempt: Attempt) -> str:
     return found.decode("latin-1") if isinstance(found, bytes) else str(attempt.args["mode"])
 
 
+@contextmanager
+def _memory(shard: Shard, *, is_full: bool) -> Generator[None]:
+    """For one call the server has no memory left (where it lets itself be told so)."""
+    if not is_full:
+        yield
+        return
+    with suppress(redis.ResponseError):
+        shard.client.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        with suppress(redis.ResponseError):
+            shard.client.config_set("maxmemory", 0)
+
+
 def _run(shard: Shard, attempt: Attempt, *, mode: str) -> tuple[str, bool]:
     """What came of the call, and whether it may have changed something."""
     script = attempt.script
@@ -74,6 +97,8 @@ def _run(shard: Shard, attempt: Attempt, *, mode: str) -> tuple[str, bool]:
         return str(reply).split()[0], False
     word = reply[0] if reply else None
     name = word.decode("latin-1") if word in {*NOTHING_DONE, b"OK", b"AGAIN"} else "answer"
+    if script.name == "fold":
+        return ("folded", True) if reply[2] == b"1" else ("OK", False)
     return name, not (word in NOTHING_DONE or script.reads_only or _must_be_dry(attempt, mode))
 
 
@@ -93,7 +118,7 @@ def _changed(shard: Shard, before: Dump) -> list[str]:
 
 def _reached_everything(outcomes: Counter[str]) -> None:
     """A fuzz that only ever meets refusals proves little: every script succeeded, and many refusals were met."""
-    good = {pair.split()[0] for pair in outcomes if pair.split()[1] in ("OK", "answer")}
+    good = {pair.split()[0] for pair in outcomes if pair.split()[1] in ("OK", "answer", "folded")}
     assert good == set(script_names()), outcomes
     words = {pair.split()[1] for pair in outcomes}
     assert words >= OFTEN | (SELDOM if NIGHTLY else set()), outcomes

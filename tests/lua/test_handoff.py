@@ -12,7 +12,7 @@ import pytest
 from lukhas_redis.calls import Refused
 from lukhas_redis.testing import assert_same
 from tests.lua.accounts import wrong_accounts
-from tests.lua.shard import HOUR, Shard, context_id
+from tests.lua.shard import HOUR, Shard, context_id, told
 
 A = context_id(1)
 
@@ -34,7 +34,7 @@ def hops(shard: Shard) -> list[dict[str, str]]:
 
 def test_a_handoff_changes_these_keys_and_no_others(shard: Shard) -> None:
     """Metadata, hop record, event and total; body, index, order, sizes and session are untouched."""
-    expires = shard.preserve(1)[4]
+    expires = told("preserve", shard.preserve(1))["expires_ms"].encode()
     before = shard.dump()
     reply = shard.call("handoff", id=A, note='{"why":"limit"}', previous_us=1500, request_id="r1")
     assert shard.changes(before) == {f"ctx:{A}": "~", f"hops:{A}": "+", "events": "~", "usage": "~", "req:r1": "+"}
@@ -45,8 +45,8 @@ def test_a_handoff_changes_these_keys_and_no_others(shard: Shard) -> None:
     assert (fields["owner"], fields["version"], fields["seq"], fields["hops"]) == ("gpt", "2", "1", "1")
     (hop,) = hops(shard)
     assert int(fields["created_ms"]) <= int(hop.pop("at")) <= shard.now_ms()
-    told = {"hop": "1", "from": "claude", "to": "gpt", "version": "2", "previous_us": "1500"}
-    assert hop == {**told, "note": '{"why":"limit"}'}
+    rest = {"hop": "1", "from": "claude", "to": "gpt", "version": "2", "previous_us": "1500"}
+    assert hop == {**rest, "note": '{"why":"limit"}'}
 
 
 def test_the_last_32_hops_are_kept_and_their_count_is_exact(shard: Shard) -> None:
@@ -63,9 +63,9 @@ def test_the_last_32_hops_are_kept_and_their_count_is_exact(shard: Shard) -> Non
 
 def test_hops_end_with_their_context(shard: Shard) -> None:
     """The list of hops has the context's deadline, also when the deadline stays as it was."""
-    expires = int(shard.preserve(1)[4])
+    expires = int(told("preserve", shard.preserve(1))["expires_ms"])
     shard.call("handoff", id=A)
-    assert shard.deadlines(1) == {"ctx": expires, "body": expires, "hops": expires, "log": -2}
+    assert shard.deadlines(1) == {"ctx": expires, "body": expires, "segs": -2, "hops": expires, "log": -2}
 
 
 def test_only_the_owner_hands_on(shard: Shard) -> None:
@@ -87,12 +87,13 @@ def test_another_version_is_a_conflict(shard: Shard) -> None:
 
 
 def test_a_new_time_to_live_moves_every_deadline(shard: Shard) -> None:
-    """With a ttl, hash, body, hops, log, index and session get one new deadline, also a shorter one."""
+    """With a ttl, hash, body, segments, hops, log, index and session get one new deadline, also a shorter one."""
     shard.preserve(1)
+    shard.append(1)
     shard.call("touch", id=A)
     before = shard.dump()
     expires = int(shard.call("handoff", id=A, ttl_ms=60_000)[5])
-    changed = {f"{part}:{A}": "~" for part in ("ctx", "body", "log")} | {f"hops:{A}": "+"}
+    changed = {f"{part}:{A}": "~" for part in ("ctx", "body", "segs", "log")} | {f"hops:{A}": "+"}
     assert shard.changes(before) == {**changed, **dict.fromkeys(("index", "session:session-1", "events", "usage"), "~")}
     assert shard.now_ms() < expires <= shard.now_ms() + 60_000
     assert set(shard.deadlines(1).values()) == {expires}
@@ -102,7 +103,7 @@ def test_a_new_time_to_live_moves_every_deadline(shard: Shard) -> None:
 
 def test_without_a_time_to_live_no_session_is_needed(shard: Shard) -> None:
     """The deadline stays, so the session's list need not be known."""
-    expires = shard.preserve(1)[4]
+    expires = told("preserve", shard.preserve(1))["expires_ms"].encode()
     assert shard.call("handoff", id=A, sid="")[5] == expires
 
 

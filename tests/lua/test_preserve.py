@@ -13,7 +13,7 @@ import pytest
 from lukhas_redis.calls import Refused
 from lukhas_redis.testing import assert_same
 from tests.lua.accounts import wrong_accounts
-from tests.lua.shard import HOUR, MARKER, Shard, context_id
+from tests.lua.shard import HOUR, MARKER, PARTS, Shard, context_id, told
 
 A, B = context_id(1), context_id(2)
 NEW_KEYS = {f"ctx:{A}": "+", f"body:{A}": "+", "index": "+", "order": "+", "sizes": "+", "usage": "+", "events": "+"}
@@ -33,8 +33,15 @@ def test_the_first_preserve_makes_these_keys_and_no_others(shard: Shard) -> None
     before = shard.dump()
     reply = shard.preserve(1, request_id="r1")
     assert shard.changes(before) == {**NEW_KEYS, "session:session-1": "+", "req:r1": "+"}
-    assert reply[:4] == [b"OK", b"0", A.encode(), b"1"]
-    assert reply[6:] == [b"abcdef0123456789", b"0"]
+    answer, fields = told("preserve", reply), shard.fields(1)
+    assert {name: answer.pop(name) for name in ("OK", "dry", "id", "evicted")} == {
+        "OK": "OK",
+        "dry": "0",
+        "id": A,
+        "evicted": "0",
+    }
+    assert answer == {name: fields[name] for name in answer}
+    assert answer.keys() == {"version", "expires_ms", "nonce", "seq", "created_ms"}
     assert shard.events() == [("context.preserve", A, "1")]
     assert not wrong_accounts(shard)
 
@@ -42,7 +49,7 @@ def test_the_first_preserve_makes_these_keys_and_no_others(shard: Shard) -> None
 def test_the_metadata_is_what_was_given(shard: Shard) -> None:
     """Every argument that describes the context is found in its hash, and times are the server's."""
     before = shard.now_ms()
-    expires = int(shard.preserve(1, raw_bytes=99, level=9)[4])
+    expires = int(told("preserve", shard.preserve(1, raw_bytes=99, level=9))["expires_ms"])
     fields = shard.fields(1)
     created = int(fields["created_ms"])
     assert before <= created <= shard.now_ms()
@@ -71,17 +78,17 @@ def test_every_key_of_a_context_has_one_deadline(shard: Shard) -> None:
     shard.preserve(1)
     shard.call("handoff", id=A)
     shard.call("touch", id=A)
-    expires = int(shard.preserve(1, ttl_ms=2 * HOUR)[4])
-    assert shard.deadlines(1) == dict.fromkeys(("ctx", "body", "hops", "log"), expires)
+    expires = int(told("preserve", shard.preserve(1, ttl_ms=2 * HOUR))["expires_ms"])
+    assert shard.deadlines(1) == {**dict.fromkeys(PARTS, expires), "segs": -2}
     assert shard.scores(shard.keys.index) == {A: expires}
     assert shard.scores(shard.keys.session("session-1")) == {A: expires}
 
 
 def test_a_second_preserve_replaces_the_first(shard: Shard) -> None:
     """Version and sequence grow by one, nonce and creation stay, the totals count the new bytes only."""
-    first = shard.preserve(1)
-    second = shard.preserve(1, payload=b"longer stored bytes", nonce="ffff")
-    assert (second[3], second[5], second[6]) == (b"2", first[5], first[6])
+    first = told("preserve", shard.preserve(1))
+    second = told("preserve", shard.preserve(1, payload=b"longer stored bytes", nonce="ffff"))
+    assert (second["version"], second["created_ms"], second["nonce"]) == ("2", first["created_ms"], first["nonce"])
     assert shard.fields(1)["seq"] == "2"
     assert {name: shard.usage()[name] for name in ("entries", "bytes", "preserved")} == {
         "entries": 1,
@@ -90,6 +97,39 @@ def test_a_second_preserve_replaces_the_first(shard: Shard) -> None:
     }
     log: Any = shard.client.lrange(shard.keys.log(A), 0, -1)
     assert [one.decode().split(" ", 1)[1] for one in log] == ["preserved preserved"]
+
+
+@pytest.mark.parametrize("event, counted", [("append", "appended"), ("patch", "patched")])
+def test_a_change_written_whole_keeps_the_deadline(shard: Shard, event: str, counted: str) -> None:
+    """An append or patch that came as a whole has its own event and total, and moves no deadline without a ttl."""
+    expires = told("preserve", shard.preserve(1))["expires_ms"]
+    answer = told("preserve", shard.preserve(1, event=event, ttl_ms=0, if_version=1))
+    assert (answer["version"], answer["expires_ms"]) == ("2", expires)
+    assert shard.fields(1)["ttl_ms"] == str(HOUR)
+    assert shard.events()[-1] == (f"context.{event}", A, "2")
+    assert (shard.usage()[counted], shard.usage()["preserved"]) == (1, 1)
+    assert not wrong_accounts(shard)
+
+
+def test_keeping_the_deadline_needs_a_context(shard: Shard) -> None:
+    """Without a time to live nothing new can be made: what is not there is absent, with the reason."""
+    assert (refused(shard, ttl_ms=0).word, refused(shard, ttl_ms=0).facts["reason"]) == ("LKABSENT", "never")
+    shard.preserve(1)
+    shard.call("drop", id=A)
+    assert refused(shard, ttl_ms=0).facts["reason"] == "dropped"
+
+
+def test_writing_the_whole_ends_what_was_appended(shard: Shard) -> None:
+    """The list and its fields are gone, the totals count the new bytes alone, and the sequence goes on."""
+    shard.preserve(1)
+    shard.append(1)
+    before = shard.dump()
+    answer = told("preserve", shard.preserve(1))
+    assert (answer["version"], answer["seq"]) == ("3", "3")
+    assert shard.changes(before)[f"segs:{A}"] == "-"
+    assert not {"shape", "root", "chain", "segs", "segs_bytes", "segs_raw"} & shard.fields(1).keys()
+    assert shard.usage()["bytes"] == 12
+    assert not wrong_accounts(shard)
 
 
 def test_a_preserve_may_change_the_type_but_keeps_owner_and_hops(shard: Shard) -> None:
@@ -107,29 +147,32 @@ def test_a_dropped_context_leaves_nothing_to_its_successor(shard: Shard) -> None
     shard.preserve(1)
     shard.call("handoff", id=A)
     shard.call("touch", id=A)
-    shard.call("drop", id=A)
+    shard.append(1)
+    token = told("lease", shard.call("lease", id=A))["token"]
+    shard.call("drop", id=A, lease=token)
     assert shard.scores(shard.keys.tombs).keys() == {f"dropped:{A}"}
-    reply = shard.preserve(1, nonce="0123456789abcdef")
-    assert (reply[3], reply[6]) == (b"1", b"0123456789abcdef")
-    assert not {"owner", "hops", "accessed_ms"} & shard.fields(1).keys()
-    assert shard.deadlines(1)["hops"] == shard.deadlines(1)["log"] == -2
+    answer = told("preserve", shard.preserve(1, nonce="0123456789abcdef"))
+    assert (answer["version"], answer["seq"], answer["nonce"]) == ("1", "1", "0123456789abcdef")
+    assert not {"owner", "hops", "accessed_ms", "lease", "lease_owner", "shape", "segs"} & shard.fields(1).keys()
+    assert [shard.deadlines(1)[part] for part in ("segs", "hops", "log")] == [-2, -2, -2]
     assert shard.scores(shard.keys.tombs) == {}
 
 
-@pytest.mark.parametrize("left", ["ctx", "hops", "log", "body"])
+@pytest.mark.parametrize("left", PARTS)
 def test_what_an_expired_context_leaves_is_swept_away(shard: Shard, left: str) -> None:
     """Parts that outlive a context (deleted by hand) do not become parts of the next one under its id."""
     shard.preserve(1)
     shard.call("handoff", id=A)
     shard.call("touch", id=A)
-    shard.client.hset(shard.keys.ctx(A), mapping={"expires_ms": "1", "owner": "somebody"})
-    for part in {"ctx", "hops", "log", "body"} - {left}:
+    shard.append(1)
+    shard.client.hset(shard.keys.ctx(A), mapping={"expires_ms": "1", "owner": "somebody", "lease": "1 9999999999999"})
+    for part in set(PARTS) - {left}:
         shard.client.unlink(getattr(shard.keys, part)(A))
     shard.client.zadd(shard.keys.index, {A: 1})
-    reply = shard.preserve(1, nonce="0123456789abcdef")
-    assert (reply[3], reply[6]) == (b"1", b"0123456789abcdef")
-    assert "owner" not in shard.fields(1)
-    assert shard.deadlines(1)["hops"] == shard.deadlines(1)["log"] == -2
+    answer = told("preserve", shard.preserve(1, nonce="0123456789abcdef"))
+    assert (answer["version"], answer["seq"], answer["nonce"]) == ("1", "1", "0123456789abcdef")
+    assert not {"owner", "lease", "shape", "chain", "segs"} & shard.fields(1).keys()
+    assert [shard.deadlines(1)[part] for part in ("segs", "hops", "log")] == [-2, -2, -2]
     assert [event for event, _, _ in shard.events()][-2:] == ["context.expire", "context.preserve"]
     assert not wrong_accounts(shard)
 
@@ -138,7 +181,7 @@ def test_a_context_lost_before_its_deadline_is_told(shard: Shard) -> None:
     """Keys deleted by hand are counted as lost when the id is used again, and the accounts stay exact."""
     shard.preserve(1)
     shard.client.unlink(shard.keys.ctx(A), shard.keys.body(A))
-    assert shard.preserve(1)[3] == b"1"
+    assert told("preserve", shard.preserve(1))["version"] == "1"
     assert [event for event, _, _ in shard.events()] == ["context.preserve", "context.lose", "context.preserve"]
     assert shard.usage()["lost"] == 1
     assert not wrong_accounts(shard)
@@ -157,7 +200,7 @@ def test_another_version_is_a_conflict(shard: Shard, stored: int, given: int, ac
 def test_the_right_version_is_accepted(shard: Shard, version: int) -> None:
     """Each of three writes under the version it saw goes through."""
     for expected in range(version + 1):
-        assert shard.preserve(1, if_version=expected)[3] == str(expected + 1).encode()
+        assert told("preserve", shard.preserve(1, if_version=expected))["version"] == str(expected + 1)
 
 
 def test_another_session_is_refused(shard: Shard) -> None:
@@ -170,7 +213,7 @@ def test_another_session_is_refused(shard: Shard) -> None:
 
 def test_a_session_lists_its_contexts_until_the_last_deadline_and_grace(shard: Shard) -> None:
     """The list outlives its last context by the grace period, and never ends earlier because a shorter one came."""
-    last = int(shard.preserve(1, ttl_ms=2 * HOUR, grace_ms=1000)[4])
+    last = int(told("preserve", shard.preserve(1, ttl_ms=2 * HOUR, grace_ms=1000))["expires_ms"])
     shard.preserve(2, ttl_ms=HOUR, grace_ms=1000)
     key = shard.keys.session("session-1")
     assert set(shard.scores(key)) == {A, B}
@@ -191,7 +234,7 @@ STAGE: Mapping[str, Any] = {"staged": 1, "token": "t1", "payload": b"head", "byt
 def test_a_staged_payload_becomes_the_body(shard: Shard) -> None:
     """The staged bytes are moved, not copied, and get the context's deadline."""
     shard.client.set(shard.keys.stage("t1"), b"headbody", ex=60)
-    expires = int(shard.preserve(1, **STAGE)[4])
+    expires = int(told("preserve", shard.preserve(1, **STAGE))["expires_ms"])
     assert shard.client.get(shard.keys.body(A)) == b"headbody"
     assert not shard.client.exists(shard.keys.stage("t1"))
     assert shard.deadlines(1)["body"] == expires
@@ -215,7 +258,6 @@ def test_a_stage_that_is_not_ours_is_refused(shard: Shard, staged: bytes | None)
         ({"staged": 1, "payload": b"", "bytes": 0}, "bytes"),
         ({"staged": 3}, "staged"),
         ({"staged": ""}, "staged"),
-        ({"ttl_ms": 0}, "ttl_ms"),
         ({"ttl_ms": -1}, "ttl_ms"),
         ({"ttl_ms": 31_536_000_001}, "ttl_ms"),
         ({"ttl_ms": "1.5"}, "ttl_ms"),
@@ -229,6 +271,8 @@ def test_a_stage_that_is_not_ours_is_refused(shard: Shard, staged: bytes | None)
         ({"level": 100}, "level"),
         ({"type": "a b"}, "type"),
         ({"type": ""}, "type"),
+        ({"event": ""}, "event"),
+        ({"event": "drop"}, "event"),
         ({"policy": "none"}, "policy"),
         ({"max_entries": "many"}, "max_entries"),
         ({"window": 0}, "window"),

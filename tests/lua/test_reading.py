@@ -13,7 +13,7 @@ import redis
 from lukhas_redis.calls import Refused
 from lukhas_redis.scripts import load, script_names
 from lukhas_redis.testing import RunningServer, assert_same
-from tests.lua.shard import HOUR, Shard, context_id
+from tests.lua.shard import HOUR, Shard, chained, context_id, segment, told
 
 A = context_id(1)
 
@@ -35,27 +35,28 @@ def test_readers_change_nothing(shard: Shard) -> None:
     assert_same(before, shard.dump())
 
 
+def fields_in(reply: Any) -> dict[str, str]:
+    """The fields in an answer of restore."""
+    return {name.decode(): value.decode() for name, value in zip(reply[2][::2], reply[2][1::2], strict=True)}
+
+
 def test_restore_answers_metadata_and_a_small_body(shard: Shard) -> None:
-    """The fields come in the header's order, the body last; what is not there is a null."""
-    expires = shard.preserve(1, raw_bytes=99)[4]
+    """The server's time, every field of the hash, and the body last."""
+    shard.preserve(1, raw_bytes=99)
     shard.call("handoff", id=A)
     reply = shard.call("restore", id=A)
     fields = shard.fields(1)
-    names = (
-        "version nonce seq session type owner created_ms updated_ms expires_ms ttl_ms accessed_ms hops pinned raw_bytes"
-    )
-    names += " stored_bytes level checksum digest"
-    assert [one.decode() if one else None for one in reply[:18]] == [fields.get(name) for name in names.split()]
-    assert reply[8] == expires
-    assert int(fields["created_ms"]) <= int(reply[18]) <= shard.now_ms()
-    assert reply[19:] == [b"stored bytes"]
+    assert reply[0] == b"FULL"
+    assert int(fields["created_ms"]) <= int(reply[1]) <= shard.now_ms()
+    assert fields_in(reply) == fields
+    assert reply[3:] == [b"stored bytes"]
 
 
 @pytest.mark.parametrize("inline, body", [(11, b""), (12, b"stored bytes"), (0, b"")])
 def test_restore_leaves_a_large_body_to_get(shard: Shard, inline: int, body: bytes) -> None:
     """Bodies up to `inline` bytes come along; for larger ones the answer is empty and never null."""
     shard.preserve(1)
-    assert shard.call("restore", id=A, inline=inline)[19] == body
+    assert shard.call("restore", id=A, inline=inline)[3:] == [body]
 
 
 @pytest.mark.parametrize("inline", [0, 100])
@@ -68,15 +69,177 @@ def test_restore_without_a_body_is_lost(shard: Shard, inline: int) -> None:
     assert caught.value.facts["reason"] == "lost"
 
 
+def known(shard: Shard) -> dict[str, Any]:
+    """What a reader sends who has read context 1 just now."""
+    return {"held": shard.identity(1), "stamp": shard.stamp(1)}
+
+
+def test_nothing_is_sent_again_that_the_reader_holds(shard: Shard) -> None:
+    """With the content and the metadata of now the answer is the server's time and nothing else, segments or not."""
+    shard.preserve(1)
+    for _ in range(3):
+        word, now = shard.call("restore", id=A, **known(shard))
+        assert word == b"SAME"
+        assert int(now) <= shard.now_ms()
+        shard.append(1)
+
+
+@pytest.mark.parametrize(
+    "name, args",
+    [
+        ("handoff", {}),
+        ("extend", {"ttl_ms": 2 * HOUR}),
+        ("pin", {}),
+        ("touch", {}),
+        ("lease", {}),
+        ("renew", {"lease": 7}),
+    ],
+)
+def test_metadata_alone_is_sent_when_only_that_has_changed(shard: Shard, name: str, args: Any) -> None:
+    """Each write that leaves the data alone shows in the stamp, and costs the reader the fields only."""
+    shard.preserve(1)
+    shard.append(1)
+    if name == "renew":
+        shard.lease(1)
+    held = known(shard)
+    shard.call(name, id=A, **args)
+    reply = shard.call("restore", id=A, **held)
+    assert (reply[0], fields_in(reply), len(reply)) == (b"META", shard.fields(1), 3)
+    assert shard.call("restore", id=A, **known(shard))[0] == b"SAME"
+
+
+def test_a_stamp_alone_is_not_enough(shard: Shard) -> None:
+    """Without the identity of the content everything is sent, whatever the stamp says."""
+    shard.preserve(1)
+    assert shard.call("restore", id=A, held="", stamp=shard.stamp(1))[0] == b"FULL"
+
+
+def test_what_was_appended_is_sent_and_no_more(shard: Shard) -> None:
+    """A reader gets the segments since its own sequence number, in order, and could check them against the chain."""
+    shard.preserve(1)
+    texts = [b"one", b"two", b"three", b"four"]
+    seen = [known(shard)]
+    for text in texts:
+        shard.append(1, text)
+        seen.append(known(shard))
+    for number, held in enumerate(seen[:-1]):
+        reply = shard.call("restore", id=A, **held)
+        assert (reply[0], reply[3:]) == (b"GREW", [segment(text) for text in texts[number:]])
+        assert chained(held["held"].split()[2], *reply[3:]) == fields_in(reply)["chain"]
+    assert shard.call("restore", id=A)[3:] == [b"stored bytes", *map(segment, texts)]
+
+
+def test_a_reader_grows_over_a_handoff(shard: Shard) -> None:
+    """Versions count every write, sequence numbers those of the data, so a handoff between does not matter."""
+    shard.preserve(1)
+    held = known(shard)
+    shard.append(1, b"one")
+    shard.call("handoff", id=A)
+    shard.append(1, b"two")
+    assert shard.call("restore", id=A, **held)[3:] == [segment(b"one"), segment(b"two")]
+
+
+def fold(shard: Shard, **args: Any) -> list[bytes]:
+    """Fold context 1 as it is now."""
+    return list(shard.call("fold", id=A, **{"held": shard.identity(1), "payload": b"folded", **args}))
+
+
+def test_a_reader_sees_nothing_of_a_fold(shard: Shard) -> None:
+    """Who holds the newest state still does, and is told of the new layout, so as not to fold it himself.
+
+    Who is behind it reads all; what is appended later is sent alone.
+    """
+    shard.preserve(1)
+    behind = known(shard)
+    shard.append(1, b"one")
+    held = known(shard)
+    assert fold(shard) == [b"OK", b"0", b"1"]
+    assert shard.call("restore", id=A, **held)[0] == b"META"
+    assert shard.call("restore", id=A, **{**held, "stamp": shard.stamp(1)})[0] == b"SAME"
+    assert shard.call("restore", id=A, **behind)[3:] == [b"folded"]
+    shard.append(1, b"two")
+    assert shard.call("restore", id=A, **held)[3:] == [segment(b"two")]
+    assert shard.call("restore", id=A, **behind)[3:] == [b"folded", segment(b"two")]
+
+
+def test_another_incarnation_with_the_same_numbers_is_read_anew(shard: Shard) -> None:
+    """Dropped and made again, with the same version and sequence: the nonce tells, and all is sent."""
+    shard.preserve(1)
+    shard.append(1, b"one")
+    held = known(shard)
+    shard.call("drop", id=A)
+    shard.preserve(1, nonce="0123456789abcdef", payload=b"other bytes")
+    shard.append(1, b"one")
+    assert shard.identity(1).split()[1] == held["held"].split()[1]
+    assert shard.call("restore", id=A, **held)[3:] == [b"other bytes", segment(b"one")]
+
+
+def test_another_history_is_never_taken_for_the_readers_own(shard: Shard) -> None:
+    """After a failover that lost the last append, another took its number: never SAME or META, and the chain tells."""
+    shard.preserve(1)
+    shard.append(1, b"one")
+    nonce, seq, chain = shard.identity(1).split()
+    held: dict[str, Any] = {"held": f"{nonce} {seq} {chained('d' * 32, segment(b'lost'))}", "stamp": shard.stamp(1)}
+    assert shard.call("restore", id=A, **held)[0] == b"FULL"
+    shard.append(1, b"two")
+    reply = shard.call("restore", id=A, **held)
+    assert reply[0] == b"GREW"
+    assert chained(held["held"].split()[2], *reply[3:]) != fields_in(reply)["chain"]
+    ahead: dict[str, Any] = {"held": f"{nonce} {int(seq) + 5} {chain}", "stamp": shard.stamp(1)}
+    assert shard.call("restore", id=A, **ahead)[0] == b"FULL"
+
+
+@pytest.mark.parametrize("held", ["x", "abcdef0123456789", "abcdef0123456789 1", "abcdef0123456789 x d", "1 2 3 4"])
+def test_what_is_no_identity_is_read_anew(shard: Shard, held: str) -> None:
+    """Whatever a reader claims to hold, unless it is this very content, all is sent."""
+    shard.preserve(1)
+    shard.append(1)
+    assert shard.call("restore", id=A, held=held, stamp=shard.stamp(1))[0] == b"FULL"
+
+
+def test_many_small_segments_come_in_one_answer(shard: Shard) -> None:
+    """Lua cannot unpack ten thousand values; a reader may be that far behind."""
+    shard.preserve(1)
+    shard.append(1)
+    held = known(shard)
+    count = 9_000
+    shard.client.rpush(shard.keys.segs(A), *[segment(b"")] * count)
+    fields: dict[Any, Any] = {"seq": 2 + count, "segs": 1 + count, "segs_bytes": (1 + count) * 48}
+    shard.client.hset(shard.keys.ctx(A), mapping=fields)
+    assert len(shard.call("restore", id=A, inline=10**6, **held)) == 3 + count
+    assert len(shard.call("restore", id=A, inline=10**6)) == 4 + 1 + count
+
+
+def test_long_segments_are_left_to_be_fetched(shard: Shard) -> None:
+    """Segments over `inline` bytes are left out of an answer, and a reader that is too far behind reads all."""
+    shard.preserve(1)
+    held = known(shard)
+    shard.append(1, b"x" * 1000)
+    shard.append(1, b"x")
+    assert shard.call("restore", id=A, inline=500)[3:] == [b"stored bytes"]
+    reply = shard.call("restore", id=A, inline=500, **held)
+    assert (reply[0], reply[3:]) == (b"FULL", [b"stored bytes"])
+
+
 def test_touch_notes_a_first_read(shard: Shard) -> None:
     """Time of access, total and one transition; the log gets the context's deadline, which does not move."""
-    expires = int(shard.preserve(1)[4])
+    expires = int(told("preserve", shard.preserve(1))["expires_ms"])
     before = shard.dump()
     assert shard.call("touch", id=A) == [b"OK", b"1"]
     assert shard.changes(before) == {f"ctx:{A}": "~", f"log:{A}": "+", "usage": "~"}
-    assert shard.deadlines(1) == {"ctx": expires, "body": expires, "hops": -2, "log": expires}
+    assert shard.deadlines(1) == {"ctx": expires, "body": expires, "segs": -2, "hops": -2, "log": expires}
     assert log(shard) == ["preserved restored"]
     assert shard.usage()["restored"] == 1
+
+
+def test_touch_tells_a_read_from_a_cache(shard: Shard) -> None:
+    """Who held the context already is counted apart, and another word is refused."""
+    shard.preserve(1)
+    assert shard.call("touch", id=A, state="cached") == [b"OK", b"1"]
+    assert log(shard) == ["preserved cached"]
+    assert (shard.usage()["cached"], shard.usage().get("restored")) == (1, None)
+    with pytest.raises(Refused, match="state"):
+        shard.call("touch", id=A, state="seen")
 
 
 def test_touch_notes_a_read_once_an_interval(shard: Shard) -> None:
@@ -156,12 +319,12 @@ def test_metadata_is_every_field(shard: Shard) -> None:
 
 def test_lifecycle_is_everything_but_the_data(shard: Shard) -> None:
     """Body length, both deadlines, the fields, the transitions and the hops."""
-    expires = int(shard.preserve(1)[4])
+    expires = int(told("preserve", shard.preserve(1))["expires_ms"])
     shard.call("handoff", id=A)
     shard.call("touch", id=A)
-    now, length, ctx_ends, body_ends, fields, transitions, hops = shard.call("lifecycle", id=A)
+    now, length, segments, ctx_ends, body_ends, fields, transitions, hops = shard.call("lifecycle", id=A)
     assert int(now) <= shard.now_ms()
-    assert (length, ctx_ends, body_ends) == (12, expires, expires)
+    assert (length, segments, ctx_ends, body_ends) == (12, 0, expires, expires)
     assert len(fields) == 2 * len(shard.fields(1))
     assert [one.split(b" ", 1)[1] for one in transitions] == [b"preserved restored"]
     assert len(hops) == 1

@@ -30,15 +30,26 @@ FAULTS: list[tuple[str, Damage]] = [
     ("deadline", lambda s: s.client.pexpire(s.keys.body(A), 99_000)),
     ("unordered", lambda s: s.client.zrem(s.keys.order, A)),
     ("unordered", lambda s: s.client.hset(s.keys.ctx(A), "pinned", "1")),
+    ("deadline", lambda s: s.client.persist(s.keys.segs(A))),
+]
+# The data itself is damaged: what was appended cannot be made up by a repair.
+GONE: list[Damage] = [
+    lambda s: s.client.unlink(s.keys.segs(A)),
+    lambda s: s.client.rpop(s.keys.segs(A)),
+    lambda s: s.client.rpush(s.keys.segs(A), b"more"),
+    lambda s: s.client.hset(s.keys.ctx(A), "segs", "many"),
+    lambda s: s.client.hset(s.keys.ctx(A), "segs", "-2"),
 ]
 by_fault = pytest.mark.parametrize("fault, damage", FAULTS)
 
 
 @pytest.fixture
 def held(shard: Shard) -> Shard:
-    """Two sound contexts."""
+    """Two sound contexts, with and without segments; what they fill is 12 + 2 * 52 and 12 bytes."""
     shard.preserve(1)
     shard.preserve(2)
+    for _ in range(2):
+        shard.append(1)
     return shard
 
 
@@ -65,13 +76,50 @@ def test_every_fault_is_repaired(held: Shard, fault: str, damage: Damage) -> Non
     assert held.call("recount", dry=1) == [b"0", b"0"]
 
 
+@pytest.mark.parametrize("damage", GONE)
+def test_missing_segments_are_found_and_never_made_up(held: Shard, damage: Damage) -> None:
+    """Check names the fault, repair leaves the data and its account alone; writing the whole, or a drop, ends it."""
+    damage(held)
+    before = held.dump()
+    assert held.call("check", more=[A, B]) == [A.encode(), b"segments"]
+    sums = {name: held.usage()[name] for name in ("bytes", "entries", "entries:conversation")}
+    assert held.call("repair", more=[A, B]) == [b"OK", b"0", A.encode(), b"segments"]
+    assert held.changes(before).keys() <= {"usage"}
+    assert {name: held.usage()[name] for name in sums} == sums
+    with pytest.raises(Refused, match="LKCORRUPT"):
+        held.append(1)
+    held.preserve(1)
+    assert held.call("check", more=[A, B]) == []
+    assert not wrong_accounts(held)
+
+
+@pytest.mark.parametrize("value", ["many", "nan", "-1", "1.5", "9" * 30, ""])
+def test_a_length_that_is_no_number_is_found(held: Shard, value: str) -> None:
+    """What the segments are said to fill may be anything at all: check names it, and neither fails nor spreads it."""
+    held.client.hset(held.keys.ctx(A), "segs_bytes", value)
+    assert set(held.call("check", more=[A])[1::2]) == {b"segments", b"uncounted"}
+    held.call("repair", more=[A])
+    held.call("recount")
+    assert held.client.hget(held.keys.sizes, A) == b"12 conversation"
+    assert held.usage()["bytes"] == 24
+
+
+def test_a_list_that_nothing_belongs_to_is_taken_away(held: Shard) -> None:
+    """Segments where none was appended belong to nobody: check finds them, repair removes them."""
+    held.client.rpush(held.keys.segs(B), b"stray")
+    assert held.call("check", more=[A, B]) == [B.encode(), b"segments"]
+    assert held.call("repair", more=[A, B]) == [b"OK", b"0", B.encode(), b"segments"]
+    assert held.call("check", more=[A, B]) == []
+    assert not held.client.exists(held.keys.segs(B))
+
+
 def test_what_is_lost_is_buried_with_an_event(held: Shard) -> None:
     """A lost context leaves a reason, a total and one event, and whatever was left of it is removed."""
     held.client.unlink(held.keys.body(A))
     before = held.dump()
     held.call("repair", more=[A])
     changed = dict.fromkeys(("index", "order", "sizes", "usage", "events"), "~")
-    assert held.changes(before) == {f"ctx:{A}": "-", **changed, "tombs": "+"}
+    assert held.changes(before) == {f"ctx:{A}": "-", f"segs:{A}": "-", **changed, "tombs": "+"}
     assert held.events()[-1] == ("context.lose", A, "0")
     assert held.usage()["lost"] == 1
     assert set(held.scores(held.keys.tombs)) == {f"lost:{A}"}
@@ -96,7 +144,7 @@ def test_repairing_what_is_sound_or_unknown_changes_nothing(held: Shard) -> None
 @pytest.mark.parametrize("name", ["check", "repair"])
 @pytest.mark.parametrize("wrong", ["a key too few", "an id too many", "too many"])
 def test_contexts_and_their_keys_must_match(held: Shard, name: str, wrong: str) -> None:
-    """A hundred contexts a call, each with its two keys; anything else is refused before anything is looked at."""
+    """A hundred contexts a call, each with its three keys; anything else is refused before anything is looked at."""
     from lukhas_redis.scripts import load
 
     held.client.unlink(held.keys.body(A))
@@ -134,12 +182,12 @@ def test_recount_puts_the_totals_right(held: Shard) -> None:
     """It answers how far off they were, in a dry run without changing them; types that are gone lose their share."""
     held.client.hset(held.keys.usage, mapping={"bytes": 100, "entries": 7, "entries:job": 3, "entries:conversation": 1})
     before = held.dump()
-    assert held.call("recount", dry=1) == [b"76", b"5"]
+    assert held.call("recount", dry=1) == [b"-28", b"5"]
     assert_same(before, held.dump())
-    assert held.call("recount") == [b"76", b"5"]
+    assert held.call("recount") == [b"-28", b"5"]
     assert held.changes(before) == {"usage": "~"}
     usage = held.usage()
-    assert (usage["bytes"], usage["entries"], usage["entries:conversation"]) == (24, 2, 2)
+    assert (usage["bytes"], usage["entries"], usage["entries:conversation"]) == (128, 2, 2)
     assert "entries:job" not in usage
     assert not wrong_accounts(held)
 

@@ -96,6 +96,12 @@ def test_the_reasons_for_an_absence_differ(shard: Shard) -> None:
         ("handoff", {}),
         ("extend", {"ttl_ms": HOUR}),
         ("pin", {}),
+        ("append", {}),
+        ("preserve", {"ttl_ms": 0}),
+        ("fold", {}),
+        ("lease", {}),
+        ("renew", {"lease": 1}),
+        ("release", {"lease": 1}),
         ("drop", {}),
     ],
 )

@@ -12,14 +12,15 @@ import pytest
 from lukhas_redis.calls import Refused
 from lukhas_redis.testing import assert_same
 from tests.lua.accounts import wrong_accounts
-from tests.lua.shard import HOUR, Shard, context_id
+from tests.lua.shard import HOUR, PARTS, Shard, context_id, told
 
 A = context_id(1)
 
 
 def full(shard: Shard) -> int:
-    """A context with hops and log; its deadline."""
-    expires = int(shard.preserve(1)[4])
+    """A context with segments, hops and log; its deadline."""
+    expires = int(told("preserve", shard.preserve(1))["expires_ms"])
+    shard.append(1)
     shard.call("handoff", id=A)
     shard.call("touch", id=A)
     return expires
@@ -30,13 +31,13 @@ def test_extend_moves_every_deadline_later(shard: Shard) -> None:
     full(shard)
     before = shard.dump()
     reply = shard.call("extend", id=A, ttl_ms=2 * HOUR, request_id="r1")
-    changed = {f"{part}:{A}": "~" for part in ("ctx", "body", "hops", "log")} | {"req:r1": "+"}
+    changed = {f"{part}:{A}": "~" for part in PARTS} | {"req:r1": "+"}
     assert shard.changes(before) == {**changed, **dict.fromkeys(("index", "session:session-1", "events"), "~")}
-    expires = int(reply[4])
+    expires = int(told("extend", reply)["expires_ms"])
     assert shard.now_ms() + HOUR < expires <= shard.now_ms() + 2 * HOUR
     assert set(shard.deadlines(1).values()) == {expires}
-    assert reply[3] == b"2"
-    assert shard.events()[-1] == ("context.extend", A, "2")
+    assert told("extend", reply)["version"] == "3"
+    assert shard.events()[-1] == ("context.extend", A, "3")
     assert shard.fields(1)["ttl_ms"] == str(2 * HOUR)
     assert not wrong_accounts(shard)
 
@@ -46,7 +47,7 @@ def test_extend_never_shortens(shard: Shard, ttl_ms: int) -> None:
     """A deadline before the present one changes nothing, and the answer names the deadline that holds."""
     expires = full(shard)
     before = shard.dump()
-    assert shard.call("extend", id=A, ttl_ms=ttl_ms)[4] == str(expires).encode()
+    assert shard.call("extend", id=A, ttl_ms=ttl_ms)[-1] == str(expires).encode()
     assert_same(before, shard.dump())
 
 
@@ -76,9 +77,9 @@ def test_pin_takes_a_context_out_of_the_order(shard: Shard) -> None:
     """Only metadata, order and event change, never a deadline; unpinning puts it back at its last write."""
     expires = full(shard)
     before = shard.dump()
-    assert shard.call("pin", id=A, request_id="r1") == [b"OK", b"0", A.encode(), b"2", b"1"]
+    assert shard.call("pin", id=A, request_id="r1") == [b"OK", b"0", A.encode(), b"3", b"1"]
     assert shard.changes(before) == {f"ctx:{A}": "~", "order": "-", "events": "~", "req:r1": "+"}
-    assert shard.events()[-1] == ("context.pin", A, "2")
+    assert shard.events()[-1] == ("context.pin", A, "3")
     assert shard.fields(1)["pinned"] == "1"
     assert not wrong_accounts(shard)
     assert shard.call("pin", id=A, pinned=0)[4] == b"0"
@@ -98,12 +99,12 @@ def test_pin_takes_0_or_1(shard: Shard, pinned: str) -> None:
 
 
 def test_drop_removes_a_context_and_remembers_why(shard: Shard) -> None:
-    """All four keys and every account are gone at once; the reason, the total and one event stay."""
+    """All five keys and every account are gone at once; the reason, the total and one event stay."""
     full(shard)
     shard.preserve(2)
     before = shard.dump()
-    assert shard.call("drop", id=A, request_id="r1") == [b"OK", b"0", A.encode(), b"2"]
-    gone = {f"{part}:{A}": "-" for part in ("ctx", "body", "hops", "log")} | {"tombs": "+", "req:r1": "+"}
+    assert shard.call("drop", id=A, request_id="r1") == [b"OK", b"0", A.encode(), b"3"]
+    gone = {f"{part}:{A}": "-" for part in PARTS} | {"tombs": "+", "req:r1": "+"}
     assert shard.changes(before) == {**gone, **dict.fromkeys(("index", "order", "sizes", "usage", "events"), "~")}
     assert shard.events()[-1] == ("context.drop", A, "0")
     assert shard.usage()["dropped"] == 1
@@ -126,9 +127,9 @@ def test_drop_under_another_version_is_a_conflict(shard: Shard) -> None:
     before = shard.dump()
     with pytest.raises(Refused) as caught:
         shard.call("drop", id=A, if_version=1)
-    assert (caught.value.word, caught.value.facts) == ("LKCONFLICT", {"actual": "2"})
+    assert (caught.value.word, caught.value.facts) == ("LKCONFLICT", {"actual": "3"})
     assert_same(before, shard.dump())
-    assert shard.call("drop", id=A, if_version=2)[0] == b"OK"
+    assert shard.call("drop", id=A, if_version=3)[0] == b"OK"
 
 
 @pytest.mark.parametrize("key", ["index", "order", "sizes", "usage", "tombs", "events"])

@@ -31,6 +31,10 @@ WRITES: dict[str, Ask] = {
     "pin": lambda s, cid: s.pin(cid),
     "unpin": lambda s, cid: s.pin(cid, False),
     "drop": lambda s, cid: s.drop(cid),
+    "append": lambda s, cid: s.append(cid, ("log",), [1]),
+    "append large": lambda s, cid: s.append(cid, ("log",), [LARGE], ttl=90),
+    "patch": lambda s, cid: s.patch(cid, {"n": 3}),
+    "lease": lambda s, cid: s.lease(cid, "w", 60),
 }
 # Methods that follow the tenant's mode and have nothing to force.
 FOLLOWS: dict[str, Ask] = {
@@ -58,7 +62,7 @@ def _marked(result: Any) -> bool:
 async def test_a_tenant_in_dry_run_stays_as_it_is(make: MakesStores, look: Look, shards: int) -> None:
     """In mode dry_run no method moves a key, a deadline, a stream or a group; writes say that they were dry."""
     store = make(shards=shards, min_ttl_seconds=1)
-    one = await store.preserve("s", {"n": 1})
+    one = await store.preserve("s", {"n": 1, "log": []})
     gone = await store.preserve("s", {"n": 0}, ttl=1)
     lost = await store.preserve("s", {"n": 0})
     keys = store._space.shard_for(lost.context_id)
@@ -78,7 +82,7 @@ async def test_a_tenant_in_dry_run_stays_as_it_is(make: MakesStores, look: Look,
 @pytest.mark.parametrize("name", [*WRITES, "sweep"])
 async def test_a_forced_dry_run_changes_nothing(store: AsyncContextStore, look: Look, name: str) -> None:
     """dry_run=True in a live tenant: the answer is marked, and the dump stays the same."""
-    one = await store.preserve("s", {"n": 1})
+    one = await store.preserve("s", {"n": 1, "log": []})
     before = look.dump()
     method, _, _ = name.partition(" ")
     asks: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
@@ -89,6 +93,9 @@ async def test_a_forced_dry_run_changes_nothing(store: AsyncContextStore, look: 
         "pin": lambda: store.pin(one.context_id, dry_run=True),
         "unpin": lambda: store.pin(one.context_id, False, dry_run=True),
         "drop": lambda: store.drop(one.context_id, dry_run=True),
+        "append": lambda: store.append(one.context_id, ("log",), [LARGE], dry_run=True),
+        "patch": lambda: store.patch(one.context_id, {"n": 3}, dry_run=True),
+        "lease": lambda: store.lease(one.context_id, "w", 60, dry_run=True),
         "sweep": lambda: store.sweep(dry_run=True),
     }
     assert _marked(await asks[method]())
@@ -176,7 +183,7 @@ async def test_false_never_overrides_a_tenant_in_dry_run(store: AsyncContextStor
 async def test_a_paused_tenant_refuses_writes_and_nothing_else(make: MakesStores, look: Look, shards: int) -> None:
     """paused: writes are refused retryably and change nothing; reads, drop and sweep work; live again goes on."""
     store = make(shards=shards)
-    one, two = await store.preserve("s", {"n": 1}), await store.preserve("t", {"n": 2})
+    one, two = await store.preserve("s", {"n": 1, "log": []}), await store.preserve("t", {"n": 2})
     other = make(shards=shards)
     await other.set_mode("paused", by="ops", reason="incident 7")
     before = look.dump()
@@ -185,7 +192,7 @@ async def test_a_paused_tenant_refuses_writes_and_nothing_else(make: MakesStores
             await WRITES[name](store, one.context_id)
         assert caught.value.retryable
     assert {type(r) for r in await WRITES["preserve_many"](store, one.context_id)} == {TenantPaused}
-    assert (await store.restore(one.context_id)).data == {"n": 1}
+    assert (await store.restore(one.context_id)).data == {"n": 1, "log": []}
     assert {k: v for k, v in look.dump().items() if b":stage:" not in k} == before
     await store.drop(two.context_id)
     await store.sweep()

@@ -24,6 +24,10 @@ WRITES: dict[str, Repeat] = {
     "extend": lambda s, cid, rid: s.extend(cid, 7200, request_id=rid),
     "pin": lambda s, cid, rid: s.pin(cid, request_id=rid),
     "drop": lambda s, cid, rid: s.drop(cid, request_id=rid),
+    "append": lambda s, cid, rid: s.append(cid, ("log",), [1], request_id=rid),
+    "append large": lambda s, cid, rid: s.append(cid, ("log",), [b"x" * 40_000], ttl=90, request_id=rid),
+    "patch": lambda s, cid, rid: s.patch(cid, {"n": 2, "log": None}, request_id=rid),
+    "lease": lambda s, cid, rid: s.lease(cid, "w", 60, request_id=rid),
 }
 OTHERS: dict[str, Repeat] = {
     "preserve": lambda s, cid, rid: s.preserve("s", {"n": 3}, context_id=cid, request_id=rid),
@@ -35,6 +39,10 @@ OTHERS: dict[str, Repeat] = {
     "extend": lambda s, cid, rid: s.extend(cid, 7201, request_id=rid),
     "pin": lambda s, cid, rid: s.pin(cid, False, request_id=rid),
     "drop": lambda s, cid, rid: s.drop(cid, if_version=9, request_id=rid),
+    "append": lambda s, cid, rid: s.append(cid, ("log",), [2], request_id=rid),
+    "append large": lambda s, cid, rid: s.append(cid, ("log",), [b"y" * 40_000], ttl=90, request_id=rid),
+    "patch": lambda s, cid, rid: s.patch(cid, {"n": 3, "log": None}, request_id=rid),
+    "lease": lambda s, cid, rid: s.lease(cid, "v", 60, request_id=rid),
 }
 
 
@@ -50,7 +58,7 @@ async def test_a_repeat_returns_the_first_answer_and_does_nothing(
     store: AsyncContextStore, look: Look, name: str
 ) -> None:
     """The same request id with the same arguments: the same answer, and not a single key, deadline or event moves."""
-    one = await store.preserve("s", {"n": 1})
+    one = await store.preserve("s", {"n": 1, "log": []})
     first = await WRITES[name](store, one.context_id, "req-1")
     before = look.dump()
     again = await WRITES[name](store, one.context_id, "req-1")
@@ -61,7 +69,7 @@ async def test_a_repeat_returns_the_first_answer_and_does_nothing(
 @pytest.mark.parametrize("name", WRITES)
 async def test_the_same_id_with_other_arguments_is_refused(store: AsyncContextStore, look: Look, name: str) -> None:
     """A request id stands for one set of arguments and one method."""
-    one = await store.preserve("s", {"n": 1})
+    one = await store.preserve("s", {"n": 1, "log": []})
     await WRITES[name](store, one.context_id, "req-1")
     before = look.dump()
     for ask in (OTHERS[name], WRITES["pin" if name == "drop" else "drop"]):

@@ -13,26 +13,33 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
 from benchmarks.aims import AIMS, Results, judged
-from benchmarks.bodies import Body, bodies, conversation
+from benchmarks.bodies import Body, bodies, conversation, message
 from benchmarks.command import main, run, show
 from benchmarks.contest import CASES
+from benchmarks.counters import Probe
 from benchmarks.duel import Lane, play, play_async, play_storm, summarise, turns
+from benchmarks.heavy import Ticker
 from benchmarks.keeping import DOCUMENT, RESULTS, keep, newest, update_document, with_results
 from benchmarks.meters import Meter
+from benchmarks.near import CASES as NEAR_CASES
+from benchmarks.parts import PARTS
+from benchmarks.peers import race
+from benchmarks.peers.runs import MIN_TURNS, Run, recorded
+from benchmarks.peers.side import AbsentError, Message, Side, needed
 from benchmarks.places import pinned
-from benchmarks.plan import FULL, MANY_CONTEXTS, SIZES, Plan
+from benchmarks.plan import FULL, GROWING, KB, MANY_CONTEXTS, SIZES, Plan
 from benchmarks.tables import tables
 from lukhas_redis.codec import serialize
 from lukhas_redis.testing import RunningServer, ServerBinary
 
 TINY = Plan(
     "quick",
-    blocks=2,
+    blocks=1,
     block=dict.fromkeys(SIZES, 2),
     memory_contexts=100,
     crowd=24,
@@ -41,6 +48,11 @@ TINY = Plan(
     storm_block=8,
     tasks=4,
     old_hops=34,
+    peer_runs=1,
+    growth_block=2,
+    heavy_preserves=1,
+    heavy_calls=2,
+    heavy_phases=1,
     pin=False,
 )
 VARIANTS = [*((size, variant) for variant in ("none", "auto") for size in SIZES), ("1 MB", "incompressible")]
@@ -48,9 +60,13 @@ one_worker = pytest.mark.xdist_group("benchmarks")
 
 
 @pytest.fixture(scope="module")
-def results(binary: ServerBinary) -> Results:
-    """A whole run with tiny counts."""
-    return run(binary, TINY, command="python -m benchmarks --tiny")
+def results(binary: ServerBinary, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """A whole run with tiny counts; of recorded runs the one that is shipped, of sides those that need no package."""
+    with pytest.MonkeyPatch.context() as patch:
+        shipped = recorded(tmp_path_factory.mktemp("no-runs"))
+        patch.setattr(race, "recorded", lambda: shipped)
+        patch.setattr(race, "SIDES", (*race.SIDES[:2], _Absent))
+        return run(binary, TINY, command="python -m benchmarks --tiny")
 
 
 @one_worker
@@ -108,6 +124,68 @@ def test_the_crowd_and_the_storm_are_complete(results: Results) -> None:
 
 
 @one_worker
+def test_growth_has_every_size_on_both_shells_with_and_without_a_near_cache(results: Results) -> None:
+    """An append's time, its server time and its bytes on the wire stand beside those of the smallest context."""
+    rows = [(row["mode"], row["near"], row["size"]) for row in results["growth"]]
+    assert sorted(rows) == sorted(itertools.product(("async", "sync"), ("off", "on"), GROWING))
+    for row in results["growth"]:
+        assert row["count"] == TINY.blocks * TINY.growth_block
+        assert row["server_us"] > 0
+        assert row["wire_bytes"] > 200
+        assert row["size"] != "10 kB" or row["to_smallest"] == 1
+
+
+@one_worker
+def test_near_has_every_case_on_both_shells_beside_ping(results: Results) -> None:
+    """Unchanged, copied, and grown at every size; each with PING measured in turns with it."""
+    rows = [(row["mode"], (row["case"], row["size"])) for row in results["near"]]
+    assert rows == list(itertools.product(("sync", "async"), NEAR_CASES))
+    for row in results["near"]:
+        assert row["count"] == TINY.blocks * TINY.growth_block
+        assert row["to_ping"] == pytest.approx(row["p50_us"] / row["ping_p50_us"], abs=0.001)
+
+
+@one_worker
+def test_heavy_has_small_calls_alone_and_beside_large_ones(results: Results) -> None:
+    """Both kinds of phase have their calls, with and without standstills of the loop; one write has its standstill."""
+    heavy = results["heavy"]
+    assert heavy["alone"]["count"] == 2 * TINY.heavy_phases * TINY.heavy_calls * heavy["tasks"]
+    assert heavy["beside"]["count"] >= heavy["tasks"]
+    for kind in ("alone", "beside"):
+        assert 0 < heavy[kind]["p50_us"] <= heavy[kind]["p99_us"]
+        assert heavy[kind]["p99_without_gaps_us"] <= heavy[kind]["p99_us"]
+    assert 0 <= heavy["gap_ms"]["median"] <= heavy["gap_ms"]["max"]
+
+
+@one_worker
+def test_every_side_of_the_race_ran_or_says_why_not(results: Results) -> None:
+    """Each side has a row; ours and redis-py always run, and everything they read was what had been written."""
+    (raced,) = results["peers"]
+    *ran, absent = raced["sides"]
+    assert [row["side"] for row in ran] == ["lukhas_redis", "redis-py + json"]
+    assert absent["status"] == "not here"
+    for row in ran:
+        assert (row["status"], row["wrong_reads"]) == ("ran", 0)
+        assert row["turn"]["count"] == raced["turns"] * TINY.peer_runs
+        assert min(row[name] for name in ("received_bytes", "sent_bytes", "server_us", "memory_bytes")) > 0
+
+
+@pytest.mark.parametrize("kind", race.SIDES)
+def test_a_side_says_what_it_is(kind: type[Side]) -> None:
+    """Names and key patterns of sides are their own: no side's memory is counted for another."""
+    others = [other for other in race.SIDES if other is not kind]
+    assert kind.name not in [other.name for other in others]
+    assert not set(kind.keys) & {key for other in others for key in other.keys}
+    assert all((kind.package, kind.atomic, kind.handoff, kind.keys))
+
+
+def test_a_package_that_is_not_there_is_named_absent() -> None:
+    """Without it a side is absent, not an error."""
+    with pytest.raises(AbsentError, match="not installed"):
+        needed("json", "no-such-distribution")
+
+
+@one_worker
 def test_the_machine_is_described_well_enough_to_repeat_the_run(results: Results, binary: ServerBinary) -> None:
     """Date, command, server, CPU, Python and packages stand in the results, and settings that are no defaults."""
     machine = results["machine"]
@@ -146,14 +224,29 @@ def test_an_aim_is_judged_where_it_is_meant_only(results: Results) -> None:
 
 
 @one_worker
+def test_an_aim_may_be_a_least_and_belongs_to_its_part(results: Results) -> None:
+    """At the least it is met, under it missed; of a run of one part its aims alone are judged, and its tables made."""
+    only = {name: value for name, value in _like(results).items() if name in {"machine", "storm"}}
+    for figure, verdicts in ((2, {"met"}), (1, {"missed"})):
+        for row in only["storm"]:
+            row["to_raw"] = figure
+        assert {(aim["bound"], aim["verdict"]) for aim in judged(only)} == {("at least", word) for word in verdicts}
+    shown = [table.title for table in tables({**only, "aims": judged(only)})]
+    assert len(shown) == 2
+    assert shown[0] == "Aims"
+
+
+@one_worker
 def test_results_are_found_again_and_quick_ones_left_out(results: Results, tmp_path: Path) -> None:
-    """The newest usual run of each server is found in its file as it was kept; a quick one never is."""
+    """The newest usual run of each server is found as it was kept; a quick one, or one of some parts, never is."""
     usual = _like(results, plan="usual", date="2026-01-02T00:00:00+00:00")
     keep(_like(results, plan="full", date="2026-01-01T00:00:00+00:00"), tmp_path)
     kept = keep(usual, tmp_path)
     quick = keep(_like(results, date="2026-01-03T00:00:00+00:00"), tmp_path)
+    some = keep(_like(results, plan="usual", date="2026-01-04T00:00:00+00:00", only=["near", "storm"]), tmp_path)
     assert kept.name == f"2026-01-02-{results['machine']['server']}.json"
     assert quick.stem.endswith("-quick")
+    assert some.stem.endswith("-only-near-storm")
     assert newest(tmp_path) == [json.loads(kept.read_text(encoding="utf-8"))] == [usual]
 
 
@@ -167,7 +260,7 @@ def test_the_document_is_made_of_the_kept_results(results: Results, tmp_path: Pa
     text = document.read_text(encoding="utf-8")
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "old" not in text
+    assert "\nold\n" not in text
     assert all(f"| {aim['aim']} | {aim['figure']:,.4g} |" in text for aim in results["aims"])
     update_document(tmp_path, document)
     assert document.read_text(encoding="utf-8") == text
@@ -243,7 +336,125 @@ def test_the_options_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> N
     assert FULL.crowd == MANY_CONTEXTS
 
 
-def _like(results: Results, **machine: str) -> Results:
+def test_unknown_parts_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A part that does not exist is named, and so are those that do."""
+    with pytest.raises(SystemExit):
+        main(["--only", "storm,weather"])
+    said = capsys.readouterr().err
+    assert "no part weather" in said
+    assert all(name in said for name in PARTS)
+
+
+def test_a_run_of_some_parts_is_kept_where_asked_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without --out it is printed; with it, it is in a file that says which parts it has."""
+    monkeypatch.setattr("benchmarks.command.QUICK", TINY)
+    monkeypatch.setattr("benchmarks.command.RESULTS", tmp_path / "default")
+    main(["--quick", "--only", "handoffs"])
+    assert "Handoff" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+    main(["--quick", "--only", "handoffs", "--out", str(tmp_path)])
+    printed = capsys.readouterr().out
+    for path in tmp_path.glob("*.json"):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        assert kept["machine"]["only"] == ["handoffs"]
+        assert kept.keys() == {"machine", "handoffs", "aims"}
+        assert f"kept in {path}" in printed
+    assert "kept in" in printed
+
+
+def test_a_message_has_exactly_the_asked_size() -> None:
+    """Serialized it has the length that was asked for; two numbers give two messages."""
+    assert all(len(serialize(message(number, length))) == length for number in range(3) for length in (512, KB, 9 * KB))
+    assert message(1) != message(2)
+
+
+def test_a_probe_counts_the_bytes_of_others_only(server: RunningServer) -> None:
+    """Nothing between two looks leaves nothing; a PING leaves its 14 bytes and the answer's 7, and its time."""
+    client, probe = server.client(), Probe(server)
+    client.ping()
+    first = probe.look()
+    second = probe.look()
+    nothing = second.since(first)
+    assert (nothing.received, nothing.sent, nothing.wire) == (0, 0, 0)
+    for _ in range(1_000):
+        client.ping()
+    spent = probe.look().since(second)
+    assert (spent.received, spent.sent, spent.wire) == (14_000, 7_000, 21_000)
+    assert spent.us(["ping"]) > 0
+    assert spent.us(["get", "set"]) == 0
+
+
+def test_a_standstill_counts_for_the_part_of_a_call_it_falls_into() -> None:
+    """Before, after, around, inside and across both ends of gaps."""
+    ticker = Ticker(gaps=[(100, 200), (300, 400)])
+    spans = {(0, 100): 0, (0, 150): 50, (120, 130): 10, (150, 350): 100, (200, 300): 0, (0, 999): 200, (400, 500): 0}
+    assert {span: ticker.within(span) for span in spans} == spans
+
+
+def test_recorded_runs_are_chosen_by_their_turns(tmp_path: Path) -> None:
+    """Those of 28 turns and more, and all one after the other; without any, the one that is shipped."""
+    for name, turns_of in (("a", MIN_TURNS - 1), ("b", MIN_TURNS)):
+        run_of = {"history": [{"role": "user", "content": f"{name} {n}"} for n in range(turns_of)]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(run_of), encoding="utf-8")
+    found = recorded(tmp_path)
+    assert [(run.name, len(run.messages)) for run in found] == [("b", 28), ("all 2 runs in one session", 55)]
+    (shipped,) = recorded(tmp_path / "missing")
+    assert all({"role", "content"} <= message.keys() for message in shipped.messages)
+
+
+async def test_a_side_that_reads_something_else_is_counted(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wrong reads are counted at each turn, right ones are not; a side that cannot take part says why."""
+    monkeypatch.setattr(race, "SIDES", (_Honest, _Forgetful, _Absent))
+    raced = await race.race(server, Run("some run", [{"n": n} for n in range(3)]), repetitions=2)
+    honest, forgetful, absent = raced["sides"]
+    assert (honest["wrong_reads"], forgetful["wrong_reads"]) == (0, 6)
+    assert honest["turn"]["count"] == forgetful["turn"]["count"] == 6
+    assert absent == {"side": "absent", "status": "not here"}
+
+
+class _Honest(Side):
+    name, package, keys, atomic, versions, handoff = "honest", "redis", ("honest:*",), "yes", False, "none"
+
+    def __init__(self) -> None:
+        self.runs: dict[str, list[Message]] = {}
+
+    @classmethod
+    async def open(cls, server: RunningServer) -> Self:
+        return cls()
+
+    async def pass_on(self, worker: int, run: str, turn: int, message: Message) -> None:
+        assert worker == turn % 2
+        self.runs.setdefault(run, []).append(message)
+
+    async def read(self, worker: int, run: str) -> list[Message]:
+        assert worker == len(self.runs[run]) % 2
+        return self.runs[run]
+
+    async def close(self) -> None:
+        self.runs.clear()
+
+
+class _Forgetful(_Honest):
+    name = "forgetful"
+
+    async def read(self, worker: int, run: str) -> list[Message]:
+        read = await super().read(worker, run)
+        return read[1:]
+
+
+class _Absent(_Honest):
+    name = "absent"
+
+    @classmethod
+    async def open(cls, server: RunningServer) -> Self:
+        raise AbsentError("not here")
+
+
+def _like(results: Results, **machine: Any) -> Results:
     """The results as if measured elsewhere or otherwise."""
     other = copy.deepcopy(results)
     other["machine"].update(machine)

@@ -126,8 +126,8 @@ def test_every_key_of_a_shard_has_its_hash_tag(prefix: str, tenant: str, count: 
     space = KeySpace(prefix, tenant)
     tags = set()
     for shard in (space.root, *space.shards(count)):
-        names = [*(getattr(shard, name) for name in SHARD_KEYS), shard.ctx(ID), shard.body(ID), shard.hops(ID)]
-        names += [shard.log(ID), shard.session("s"), shard.request("r"), shard.stage("x")]
+        names = [*(getattr(shard, name) for name in SHARD_KEYS), shard.ctx(ID), shard.body(ID), shard.segs(ID)]
+        names += [shard.hops(ID), shard.log(ID), shard.session("s"), shard.request("r"), shard.stage("x")]
         assert len(set(names)) == len(names)
         assert {key_slot(name.encode()) for name in names} == {key_slot(f"{{{shard.tag}}}".encode())}
         tags.add(shard.tag)
@@ -138,7 +138,7 @@ def test_the_keys_are_those_of_the_headers() -> None:
     """Every pattern in a script's header is a key that this module can build."""
     shard = ShardKeys("lukhas:{t}:")
     built = {getattr(shard, name) for name in SHARD_KEYS}
-    built |= {shard.ctx("<id>"), shard.body("<id>"), shard.hops("<id>"), shard.log("<id>")}
+    built |= {shard.ctx("<id>"), shard.body("<id>"), shard.segs("<id>"), shard.hops("<id>"), shard.log("<id>")}
     built |= {shard.request("<request_id>"), shard.stage("<token>"), "lukhas:{t}:session:<session>"}
     patterns = {row.pattern for name in script_names() for row in load(name).keys if not row.many}
     assert patterns == built

@@ -29,6 +29,7 @@ READING = (
 WRITING = ("EXISTS", "SET")
 # Who may run none of these is meant to read; who lacks only some of the rights is a worker that will fail.
 ALL_WRITERS = frozenset({"HSET", "SET", "XADD", "ZADD"})
+_BODY_WRITERS = ("preserve", "fold")
 
 # Words after a command that make it complete; K is a key of the tenant.
 _COMPLETE = {
@@ -57,9 +58,11 @@ def needed() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def preserving() -> set[str]:
-    """The commands that only preserve needs: operators do without."""
-    others = (script for script in map(load, script_names()) if script.name != "preserve")
-    return set(_CALL.findall(load("preserve").text)).difference(*(_CALL.findall(script.text) for script in others))
+    """The commands that only writing a body needs, by preserve or by folding: operators do without."""
+    scripts = list(map(load, script_names()))
+    own = {name for script in scripts if script.name in _BODY_WRITERS for name in _CALL.findall(script.text)}
+    others = (script for script in scripts if script.name not in _BODY_WRITERS)
+    return own.difference(*(_CALL.findall(script.text) for script in others))
 
 
 def probe(command: str, key: str) -> Command:

@@ -20,7 +20,7 @@ from lukhas_redis.transport.answers import text
 BACKLOG = 1000
 SAMPLE = 500
 _SCANS = 20
-_MORTAL = ("ctx:", "body:", "hops:", "log:", "session:", "req:", "stage:")
+_MORTAL = ("ctx:", "body:", "segs:", "hops:", "log:", "session:", "req:", "stage:")
 
 
 def tenant(store: ContextStore) -> Iterator[Finding]:

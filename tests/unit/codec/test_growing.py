@@ -7,6 +7,7 @@ Invariant: whoever held a part of the view finds it as it was.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def test_a_view_that_nobody_holds_grows_in_place() -> None:
     assert after == {"rooms": [{}, {"messages": [1, 2, {"n": 3}]}], "other": [0]}
 
 
-HOLDERS = {
+HOLDERS: dict[str, Callable[[Any], Any]] = {
     "the whole": lambda data: data,
     "a list on the way": lambda data: data["rooms"],
     "a dict on the way": lambda data: data["rooms"][1],
@@ -68,7 +69,7 @@ def test_what_somebody_holds_stays_as_it_is(holder: str) -> None:
 def _reachable(held: Any) -> list[Any]:
     """Everything in what is held."""
     if callable(held):
-        held = held.__self__
+        held = getattr(held, "__self__")  # noqa: B009 - a bound method
     if isinstance(held, dict):
         return [part for value in held.values() for part in (value, *_reachable(value))]
     if isinstance(held, int):

@@ -121,7 +121,7 @@ def read(tag: str, *words: str) -> Read:
 
 def snapshot(tag: str) -> Snapshot:
     """The counter by script and by GET, of one moment."""
-    return Snapshot(simple_call(LOOK, tag), read(tag, "GET", counter_key(tag)))
+    return Snapshot(simple_call(LOOK, tag), (read(tag, "GET", counter_key(tag)),))
 
 
 def asking(request: Request) -> Op[Any]:

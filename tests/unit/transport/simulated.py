@@ -19,6 +19,7 @@ from lukhas_redis.transport.steps import (
     Lost,
     Node,
     NotSent,
+    Once,
     Outcome,
     Pause,
     Round,
@@ -77,7 +78,7 @@ class Simulation:
             return [self._exchange(exchange) for exchange in step.exchanges]
         if isinstance(step, Pause):
             self.now += step.seconds
-        elif step.needed():
+        elif isinstance(step, Once) and step.needed():
             self.drive(step.steps())
         return None
 

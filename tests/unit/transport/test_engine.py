@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lukhas_redis.calls import Refused, Request
+from lukhas_redis.calls import Refused, Sent
 from lukhas_redis.errors import (
     AccessDenied,
     DurabilityUnknown,
@@ -40,7 +40,7 @@ class Script:
             self.world.knowledge.found_suitable(node, self.now, ServerInfo("redis", "7.0.15", "single"))
             self.world.knowledge.found_durable(node, self.now)
 
-    def run(self, request: Request) -> Any:
+    def run(self, request: Sent) -> Any:
         """Drive one attempt; the last outcome is repeated for ever."""
         steps = attempt(request, self.world)
         try:
@@ -197,7 +197,7 @@ def test_a_real_answer_ends_doubt(answer: Outcome) -> None:
 
 
 @pytest.mark.parametrize("request_", [simple_call(LOOK, "x"), read("x", "GET", "k"), snapshot("x")])
-def test_reads_are_never_unknown(request_: Request) -> None:
+def test_reads_are_never_unknown(request_: Sent) -> None:
     """What cannot change anything is repeated, and unavailable when it never succeeds."""
     script = Script(Lost("reset"))
     _known_again(script)

@@ -75,10 +75,16 @@ def exchange(node: Node, count: int = 1, size: int = 0, *, own: bool = False) ->
     return Exchange(node, commands, 5.0, own)
 
 
-def test_exchanges_share_a_pipeline_by_node_and_kind() -> None:
-    """One pipeline per node; what needs a connection of its own is not mixed with the rest."""
-    made = batches([exchange(A), exchange(B), exchange(A), exchange(A, own=True)])
-    assert [(batch.node, batch.places) for batch in made] == [(A, [0, 2]), (B, [1]), (A, [3])]
+def test_exchanges_share_a_pipeline_by_node() -> None:
+    """One pipeline per node, in the order asked for, whoever wants a connection for himself."""
+    made = batches([exchange(A), exchange(B), exchange(A, own=True), exchange(A)])
+    assert [(batch.node, batch.places) for batch in made] == [(A, [0, 2, 3]), (B, [1])]
+
+
+def test_a_large_exchange_is_not_overtaken() -> None:
+    """What comes behind a large exchange waits for it: the pipelines of a node are used one after the other."""
+    made = batches([exchange(A), exchange(A, size=BATCH_BYTES, own=True), exchange(A)])
+    assert [batch.places for batch in made] == [[0], [1], [2]]
 
 
 def test_a_pipeline_is_bounded() -> None:

@@ -1,0 +1,214 @@
+"""Reading a context, or only what changed since it was read: the steps of `lua/restore.lua`'s protocol.
+
+What belongs here: asking, matching what came in several replies, verifying body and segments. What does not: what the
+caller is given (`restore`), and rewriting what was read (`folding`).
+Invariant: what is returned was verified against its checksums and its chain, and is of one moment; a torn read is read
+again and never called damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from lukhas_redis.calls import Call, Op, Read, Snapshot, Work
+from lukhas_redis.codec import chained, unseal, unseal_segment
+from lukhas_redis.errors import ContextCorrupted, ContextLost
+from lukhas_redis.keys import ShardKeys
+from lukhas_redis.models import Metadata
+from lukhas_redis.ops.describe import fields_of, metadata_from
+from lukhas_redis.ops.near import Held, Parts
+from lukhas_redis.ops.space import Space, settle
+from lukhas_redis.scripts import Arg, load
+
+_MISSES = 2
+_APART_BYTES = 262_144
+_SLACK_BYTES = 65_536
+
+
+class Found(NamedTuple):
+    """A context that was read; `hit`: not all of it had to be sent."""
+
+    held: Held
+    metadata: Metadata
+    hit: bool
+
+
+class _TornError(Exception):
+    """What came in several replies does not belong together."""
+
+
+def read(space: Space, cid: str) -> Op[Found]:
+    """The newest state of a context; what the near cache holds of it is only asked about.
+
+    Raises:
+        Refused: It is not there, and why.
+        ContextCorrupted, UnsupportedFormat: It is there and cannot be trusted or read.
+    """
+    held = space.near.get(cid)
+    for _ in range(_MISSES):
+        # Others may learn of newer metadata meanwhile, or be late with older: the answer is about what was asked.
+        known, stamp = held.about if held is not None else (None, "")
+        keys, reply = yield from _ask(space, cid, held, stamp)
+        if held is not None and reply[0] != b"FULL":
+            found = _newer(space, cid, held, known, reply)
+            if found is not None:
+                return found
+            # Another history than the one held, as after a failover: nothing held is of use.
+            held = None
+            continue
+        held = None
+        try:
+            return (yield from _whole(space, cid, keys, reply))
+        except _TornError:
+            continue
+    return (yield from _snapshot(space, cid))
+
+
+def _ask(space: Space, cid: str, held: Held | None, stamp: str) -> Op[tuple[ShardKeys, Sequence[Any]]]:
+    reply = yield from settle(space, cid, lambda keys: _call(space, keys, cid, held, stamp))
+    return space.shard_for(cid), reply
+
+
+def _call(space: Space, keys: ShardKeys, cid: str, held: Held | None, stamp: str) -> Call:
+    script = load("restore")
+    names = {"ctx": keys.ctx(cid), "body": keys.body(cid), "segs": keys.segs(cid), "index": keys.index}
+    names |= {"tombs": keys.tombs, "shard": keys.shard}
+    args: dict[str, Arg] = {
+        "id": cid,
+        "marker": space.markers.get(keys.tag, ""),
+        "inline": space.settings.inline_body_bytes,
+        "held": held.identity if held else "",
+        "stamp": stamp,
+    }
+    return Call(script, keys.tag, script.pack(names, args))
+
+
+# -- what is held already ----------------------------------------------------------------------------------------
+
+
+def _newer(space: Space, cid: str, held: Held, known: Metadata | None, reply: Sequence[Any]) -> Found | None:
+    word, now_ms = reply[0], int(reply[1])
+    if word == b"SAME" and known is not None:
+        return Found(held, known.at(now_ms), hit=True)
+    if len(reply) < 3:
+        return None
+    fields = fields_of(reply[2])
+    metadata = metadata_from(cid, fields, now_ms)
+    if word == b"GREW":
+        changes, chain = _changes(space, cid, reply[3:], held.chain)
+        if chain != metadata.chain:
+            return None
+        held = _grown(space, cid, held, changes, metadata, _shape(cid, fields))
+    held.about = (metadata, stamp_of(fields))
+    if held.parts.bytes > 2 * metadata.raw_bytes + _SLACK_BYTES:
+        # Long since folded on the server: to read it whole once is less than to carry all its changes for ever.
+        space.near.forget(cid)
+    else:
+        space.near.put(cid, held)
+    return Found(held, metadata, hit=True)
+
+
+def _grown(space: Space, cid: str, held: Held, changes: Sequence[bytes], metadata: Metadata, shape: int) -> Held:
+    """The newer content; another task that asked the same may have it already."""
+    known = space.near.get(cid)
+    if known is not None and known.identity == f"{held.nonce} {metadata.sequence} {metadata.chain}":
+        return known
+    return held.grown(changes, metadata.sequence, metadata.chain, shape, space.limits)
+
+
+def stamp_of(fields: Mapping[bytes, bytes]) -> str:
+    """What stands for all metadata that can change while the content does not."""
+    names = (b"version", b"expires_ms", b"accessed_ms", b"pinned", b"lease", b"segs")
+    return b" ".join([fields.get(name, b"") for name in names]).decode()
+
+
+def _shape(cid: str, fields: Mapping[bytes, bytes]) -> int:
+    """A context that was never appended to has the shape it was written with."""
+    try:
+        return int(fields.get(b"shape") or fields[b"seq"])
+    except ValueError:
+        raise ContextCorrupted("its metadata cannot be read (shape is no number of ours)", context_id=cid) from None
+
+
+# -- all of it ---------------------------------------------------------------------------------------------------
+
+
+def _whole(space: Space, cid: str, keys: ShardKeys, reply: Sequence[Any]) -> Op[Found]:
+    """Body and segments, fetched beside the script where they are large.
+
+    Raises:
+        _TornError: They changed under way.
+    """
+    fields = fields_of(reply[2])
+    metadata = metadata_from(cid, fields, reply[1])
+    body, segments = reply[3], reply[4:]
+    came_apart = False
+    if not body and int(fields[b"stored_bytes"]):
+        came_apart = True
+        body = yield Read(keys.tag, ("GET", keys.body(cid)))
+    if metadata.segments and not segments:
+        came_apart = True
+        segments = yield Read(keys.tag, ("LRANGE", keys.segs(cid), 0, metadata.segments - 1))
+    if came_apart:
+        _together(body, segments, metadata)
+    try:
+        return (yield from _verified(space, cid, fields, metadata, body, segments))
+    except ContextCorrupted as error:
+        if came_apart and error.fields.get("reason") in ("segments", "digest"):
+            raise _TornError from error
+        raise
+
+
+def _together(body: bytes | None, segments: Sequence[bytes], metadata: Metadata) -> None:
+    """Whether a body and segments that came by themselves may be those the metadata was written with."""
+    # The digest stands at bytes 16 to 48 of every envelope.
+    if body is None or body[16:48].hex() != metadata.digest or len(segments) != metadata.segments:
+        raise _TornError
+
+
+def _snapshot(space: Space, cid: str) -> Op[Found]:
+    """Everything in one MULTI, for a context that is written faster than it can be read."""
+    keys = space.shard_for(cid)
+    reads = (
+        Read(keys.tag, ("GET", keys.body(cid))),
+        Read(keys.tag, ("LRANGE", keys.segs(cid), 0, -1)),
+    )
+    reply, body, segments = yield Snapshot(_call(space, keys, cid, None, ""), reads)
+    fields = fields_of(reply[2])
+    metadata = metadata_from(cid, fields, reply[1])
+    if body is None:
+        raise ContextLost(f"context {cid} of tenant {space.tenant} has metadata and no body", reason="lost")
+    return (yield from _verified(space, cid, fields, metadata, body, segments))
+
+
+def _verified(
+    space: Space, cid: str, fields: Mapping[bytes, bytes], metadata: Metadata, body: bytes, segments: Sequence[bytes]
+) -> Op[Found]:
+    check = partial(unseal, body, cid, checksum=metadata.checksum, digest=metadata.digest, limits=space.limits)
+    raw = (yield Work(check, len(body))) if len(body) >= _APART_BYTES else check()
+    if len(segments) != metadata.segments:
+        text = f"{len(segments)} of {metadata.segments} appended segments are there"
+        raise ContextCorrupted(text, context_id=cid, reason="segments")
+    root = (fields.get(b"root") or fields[b"digest"]).decode("utf-8", "replace")
+    changes, chain = _changes(space, cid, segments, root) if segments else ([], root)
+    if chain != metadata.chain:
+        text = "the appended segments are not those that were appended, or not in their order"
+        raise ContextCorrupted(text, context_id=cid, reason="segments")
+    parts = Parts((raw, *changes))
+    held = Held(metadata.incarnation, metadata.sequence, chain, _shape(cid, fields), parts, len(parts.list))
+    held.about = (metadata, stamp_of(fields))
+    if space.holds(metadata.context_type):
+        space.near.put(cid, held)
+    return Found(held, metadata, hit=False)
+
+
+def _changes(space: Space, cid: str, segments: Sequence[bytes], chain: str) -> tuple[list[bytes], str]:
+    """The serialized changes in verified segments, and the chain after them."""
+    changes = []
+    for segment in segments:
+        raw, digest = unseal_segment(segment, cid, space.limits)
+        changes.append(raw)
+        chain = chained(chain, digest)
+    return changes, chain
