@@ -48,6 +48,8 @@ ErrorCode = Literal[
     "CONTEXT_LOST",
     "CONTEXT_CONFLICT",
     "OWNER_CONFLICT",
+    "LEASE_HELD",
+    "LEASE_LOST",
     "REQUEST_REUSED",
     "CONTEXT_STORE_FULL",
     "RATE_LIMITED",

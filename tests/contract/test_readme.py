@@ -34,11 +34,6 @@ def test_the_python_runs_from_top_to_bottom(
     assert lines[2:] == ["{'step': 2} True", "held by worker-1", "102 100"]
 
 
-def test_there_is_a_place_for_the_table_of_peers() -> None:
-    """The mark stands once, whether or not the table was put there."""
-    assert README.count("<!-- peers table -->") == 1
-
-
 def test_the_commands_exist() -> None:
     """Every `lukhas` command and every FCALL verb shown is one that there is."""
     shown = "\n".join(blocks("console"))
