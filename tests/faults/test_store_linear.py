@@ -339,6 +339,7 @@ def _killed(server: RunningServer) -> None:
     for _ in range(KILLS):
         time.sleep(random.uniform(0.4, 1.2))
         server.kill9()
+        time.sleep(random.choice([0, 0.3]))  # longer than some calls go on trying
         server.start()
     time.sleep(0.5)
 

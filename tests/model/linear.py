@@ -18,11 +18,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any, Final, NamedTuple
 
 NEVER: Final = float("inf")
 UNSEEN: Final = "?"
-_MOST_STATES = 500_000
+_MOST_STATES = 100_000
 _SHOWN = 12
 
 
@@ -203,6 +205,8 @@ class _Facts:
         self.by_end = sorted(answered, key=lambda index: self.ops[index].ended)
         self.answered = _mask(answered)
         self.preserves = _mask(index for index, op in enumerate(self.ops) if op.kind is Kind.PRESERVE)
+        self.drops = _mask(i for i, op in enumerate(self.ops) if op.kind is Kind.DROP and op.result is Lack.UNKNOWN)
+        self.choosy = _mask(index for index, op in enumerate(self.ops) if op.if_version is not None)
         self.writes: dict[tuple[str, int], int] = defaultdict(int)
         self.reads: dict[str, list[tuple[int, int]]] = defaultdict(list)
         self.of: dict[str, int] = defaultdict(int)
@@ -238,16 +242,15 @@ class _Facts:
         results = [self.ops[index].result for mask in readers for index in _bits(mask)]
         return {result.incarnation for result in results if isinstance(result, Saw)}
 
-    def _alike(self) -> list[int]:
-        """Unknown operations whose effects nobody can tell apart: of each such set, the one that was called first
-        stands for all."""
+    def _alike(self) -> dict[Any, int]:
+        """Unknown operations whose effects nobody can tell apart: the one that was called first stands for all."""
         alike: dict[Any, int] = defaultdict(int)
         for index, op in enumerate(self.ops):
             is_seen = any(self.readers.get(thing) for thing in (*op.items, *op.scalars))
             if op.result is Lack.UNKNOWN and not is_seen:
                 keys = frozenset((key, value is None) for key, value in op.scalars)
-                alike[op.kind, op.if_version, keys] |= 1 << index
-        return list(alike.values())
+                alike[op.kind, op.if_version, bool(op.items), keys] |= 1 << index
+        return alike
 
     def names(self, state: State, index: int) -> Iterable[str]:
         """What an incarnation may be called that an operation would make in a state."""
@@ -270,16 +273,23 @@ class _Facts:
             self._passed[key] = mask
         return self._passed[key]
 
-    def is_hopeless(self, done: int, before: State, state: State) -> bool:
-        """Whether an answer that is still to be explained can no longer be, whatever follows."""
+    def lasting(self, done: int, before: State, state: State) -> State | None:
+        """The state as far as it still matters; None when an answer that is left can no longer be explained."""
         if self._loses_what_is_read(done, before, state):
-            return True
+            return None
         if state.gone:
-            return bool(self.of.get(before.incarnation, 0) & ~done)
+            return None if self.of.get(before.incarnation, 0) & ~done else state
         if self.passed(state.incarnation, state.version) & ~done:
-            return True
+            return None
         read = self._next_read(done, state)
-        return read is not None and not self._can_become(done, state, read)
+        if read is not None and not self._can_become(done, state, read):
+            return None
+        if read is not None and read.items[: len(state.items)] == state.items:
+            return state
+        # Nobody will see this content: it is replaced before the next read.
+        if any(self.readers.get(thing, 0) & ~done for thing in {*state.items, *state.scalars} & self.unique):
+            return None
+        return state._replace(items=_BLUR, scalars=frozenset())
 
     def _loses_what_is_read(self, done: int, before: State, state: State) -> bool:
         """Whether something was replaced that a later read shows, and that nobody can bring back."""
@@ -314,6 +324,46 @@ class _Facts:
         first = next((self.ops[i].ended for i in self.by_end if not done >> i & 1), NEVER)
         return ((1 << bisect_right(self.began, first)) - 1) & ~done
 
+    def unlike(self, enabled: int, state: State) -> int:
+        """The unknown operations among these that are worth trying: one of each sort."""
+        unknown = enabled & ~self.answered
+        for alike in self.alike.values():
+            some = unknown & alike
+            unknown &= ~(some & (some - 1)) if some else -1
+        spare = unknown & self.alike.get(_SPARE, 0)
+        if state.items == _BLUR and spare:
+            # Nobody sees what is added here, and nothing can stand for less elsewhere than an append nobody saw.
+            return unknown & (spare | self.drops | self.preserves | self.choosy)
+        return unknown
+
+    def has_purpose(self, index: int, enabled: int, state: State, after: State) -> bool:
+        """Whether an unknown operation leads to something, and to where it was seen.
+
+        It may be thought to wait until just before an answered one that needs it, or a drop that asks for its version.
+        """
+        if self.homes[index] and self.homes[index] != {after.incarnation}:
+            return False
+        if self.answered >> index & 1 or after.gone or state.gone == "never":
+            return True
+        return any(_waits(self.ops[other], after) for other in _bits(enabled & (self.answered | self.drops)))
+
+
+_BLUR: Final = (UNSEEN,)
+_SPARE: Final = (Kind.APPEND, None, True, frozenset[Any]())
+
+
+def _waits(op: Operation, state: State) -> bool:
+    """Whether an operation can still take effect in this incarnation, now or at a later version."""
+    result = op.result
+    if isinstance(result, Saw):
+        return result.incarnation == state.incarnation and result.version >= state.version
+    if isinstance(result, Wrote):
+        is_here = result.incarnation in (None, state.incarnation)
+        return is_here and result.version >= state.version + (op.kind is not Kind.DROP)
+    if isinstance(result, Conflict):
+        return result.actual is None or result.actual >= state.version
+    return result is Lack.UNKNOWN and op.if_version is not None and op.if_version >= state.version
+
 
 def _matters(op: Operation) -> bool:
     """What did nothing and was told nothing may be left out."""
@@ -343,19 +393,22 @@ def search(history: Iterable[Operation], most_states: int = _MOST_STATES) -> Ver
     """Look for an order; the explanation of a violation is the caller's to ask for (`check`)."""
     facts = _Facts(history)
     best = _Node(0, State(), -1, None)
-    stack, tried = [best], _Tried(facts.answered)
-    while stack:
-        node = stack.pop()
+    queue, tried, numbers = [(0, 0, 0, best)], _Tried(facts.answered), count(1)
+    while queue:
+        *_, node = heappop(queue)
         if not tried.is_new(node):
             continue
-        if (node.done & facts.answered).bit_count() > (best.done & facts.answered).bit_count():
+        answered = node.done & facts.answered
+        if answered.bit_count() > (best.done & facts.answered).bit_count():
             best = node
-        if not facts.answered & ~node.done:
-            return Verdict(Outcome.OK, _order(facts, node), node.state, tried.count)
+        if answered == facts.answered:
+            return Verdict(Outcome.OK, *_path(facts, node), tried.count)
         if tried.count > most_states:
-            return Verdict(Outcome.UNDECIDED, _order(facts, best), best.state, tried.count, _stuck(facts, best))
-        stack.extend(reversed(_following(facts, node)))
-    return Verdict(Outcome.VIOLATION, _order(facts, best), best.state, tried.count, _stuck(facts, best))
+            return Verdict(Outcome.UNDECIDED, *_path(facts, best), tried.count, _stuck(facts, best))
+        for one in _following(facts, node):
+            explained = (one.done & facts.answered).bit_count()
+            heappush(queue, (-explained, one.done.bit_count() - explained, next(numbers), one))
+    return Verdict(Outcome.VIOLATION, *_path(facts, best), tried.count, _stuck(facts, best))
 
 
 def _following(facts: _Facts, node: _Node) -> list[_Node]:
@@ -363,8 +416,9 @@ def _following(facts: _Facts, node: _Node) -> list[_Node]:
     state = node.state
     # This incarnation passes each version once: who was told to have made the next one must be the next to write.
     forced = facts.writes.get((state.incarnation, state.version + 1), 0) & ~node.done
+    enabled = facts.enabled(node.done)
     nodes: list[_Node] = []
-    for index in _candidates(facts, node.done, is_forced=bool(forced)):
+    for index in [*_bits(enabled & facts.answered), *_bits(0 if forced else facts.unlike(enabled, state))]:
         done = node.done | 1 << index
         for name in facts.names(state, index):
             after = step(state, facts.ops[index], name)
@@ -373,39 +427,30 @@ def _following(facts: _Facts, node: _Node) -> list[_Node]:
             if after == state:
                 # It changes nothing and needs nothing: whatever order there is, it may as well stand here.
                 return [_Node(done, after, index, node)]
-            is_elsewhere = facts.homes[index] and facts.homes[index] != {after.incarnation}
-            if forced in (0, 1 << index) and not is_elsewhere and not facts.is_hopeless(done, state, after):
-                nodes.append(_Node(done, after, index, node))
+            if forced not in (0, 1 << index) or not facts.has_purpose(index, enabled, state, after):
+                continue
+            lasting = facts.lasting(done, state, after)
+            if lasting is not None:
+                nodes.append(_Node(done, lasting, index, node))
     return nodes
-
-
-def _candidates(facts: _Facts, done: int, *, is_forced: bool) -> list[int]:
-    """What may be next by the clock: first what was answered."""
-    enabled = facts.enabled(done)
-    answered = [*_bits(enabled & facts.answered)]
-    if is_forced:
-        return answered
-    unknown = enabled & ~facts.answered
-    for alike in facts.alike:
-        some = unknown & alike
-        unknown &= ~(some & (some - 1)) if some else -1
-    return [*answered, *_bits(unknown)]
 
 
 def check(history: Sequence[Operation], most_states: int = _MOST_STATES) -> Verdict:
     """Whether a history of one context is linearizable; a violation is explained by its first impossible answer."""
     verdict = search(history, most_states)
-    if verdict.outcome is not Outcome.VIOLATION:
+    if verdict.outcome is Outcome.OK:
         return verdict
     ends = sorted({op.ended for op in history if op.ended != NEVER})
     low, high = 0, len(ends) - 1
     while low < high:
         middle = (low + high) // 2
-        is_wrong = search(until(history, ends[middle]), most_states).outcome is Outcome.VIOLATION
+        is_wrong = search(until(history, ends[middle]), most_states).outcome is not Outcome.OK
         low, high = (low, middle) if is_wrong else (middle + 1, high)
     before = search(until(history, ends[low - 1]) if low else (), most_states)
     first = search(until(history, ends[low]), most_states)
-    lines = ["no order explains the answer of"]
+    lines = [
+        f"no order {'explains' if verdict.outcome is Outcome.VIOLATION else 'was found that explains'} the answer of"
+    ]
     for op in [op for op in history if op.ended == ends[low]]:
         lines += [f"  {op}", f"{len(before.order)} operations before it are explained, in this order:"]
         lines += [*_lines(before.order[-_SHOWN:]), f"  = {before.state}"]
@@ -434,21 +479,25 @@ def assert_linearizable(histories: Mapping[str, Sequence[Operation]], most_state
         assert verdict.outcome is Outcome.OK, f"context {context_id} is {verdict.outcome.value}\n{verdict.explanation}"
 
 
-def _order(facts: _Facts, node: _Node) -> tuple[Operation, ...]:
-    found = []
+def _path(facts: _Facts, node: _Node) -> tuple[tuple[Operation, ...], State]:
+    """The order that led to a node, and the state it leads to with all its content."""
+    steps: list[_Node] = []
     while node.parent is not None:
-        found.append(facts.ops[node.op])
+        steps.append(node)
         node = node.parent
-    return tuple(reversed(found))
+    state = node.state
+    for one in reversed(steps):
+        state, _ = perform(state, facts.ops[one.op], one.state.incarnation)
+    return tuple(facts.ops[one.op] for one in reversed(steps)), state
 
 
 def _stuck(facts: _Facts, node: _Node) -> str:
     """Where the search came farthest, and why nothing could follow."""
-    order = _order(facts, node)
-    lines = [*_lines(order[-4:]), f"  = {node.state}", "what could be next:"]
+    order, state = _path(facts, node)
+    lines = [*_lines(order[-4:]), f"  = {state}", "what could be next:"]
     for index in _bits(facts.enabled(node.done)):
         op = facts.ops[index]
-        steps = [(step(node.state, op, name), perform(node.state, op, name)) for name in facts.names(node.state, index)]
+        steps = [(step(state, op, name), perform(state, op, name)) for name in facts.names(state, index)]
         if any(after is not None for after, _ in steps):
             lines.append(f"  {op}: fits, but leaves another answer unexplained")
         elif facts.answered >> index & 1:
@@ -499,9 +548,10 @@ def broken_promises(history: Sequence[Operation]) -> list[str]:
     makers = {item: op for op in history for item in op.items}
     kept = [op for op in history if op.replicated and isinstance(op.result, Wrote)]
     reads = [op for op in history if isinstance(op.result, Saw | Absent)]
+    replacers = [op for op in history if op.kind in (Kind.DROP, Kind.PRESERVE) and _may_be_applied(op)]
     wrong = [f"two writes made the same version: {op}" for op in _twins(kept)]
     for read in reads:
-        found = (*_impossible(read, makers), *_lost(read, kept, history), *_risen(read, kept, history))
+        found = (*_impossible(read, makers), *_lost(read, kept, replacers), *_risen(read, kept, history))
         wrong += [f"{sentence}: {read}" for sentence in found]
     return wrong
 
@@ -530,25 +580,23 @@ def _impossible(read: Operation, makers: Mapping[str, Operation]) -> Iterator[st
         latest = maker if latest is None or maker.began > latest.began else latest
 
 
-def _lost(read: Operation, kept: Sequence[Operation], history: Sequence[Operation]) -> Iterator[str]:
+def _lost(read: Operation, kept: Sequence[Operation], replacers: Sequence[Operation]) -> Iterator[str]:
     for op in kept:
         if op.ended >= read.began or op.kind is Kind.DROP or not isinstance(op.result, Wrote):
             continue
-        removers = [one.kind for one in history if _may_undo(one, op, read)]
+        # Between the write and the read these may have taken effect.
+        between = {one.kind for one in replacers if one.ended >= op.began and one.began <= read.ended and one is not op}
         if not isinstance(read.result, Saw) or op.result.incarnation not in (None, read.result.incarnation):
-            if Kind.DROP not in removers:
+            if Kind.DROP not in between:
                 yield f"a replicated write is gone with its incarnation ({op})"
         elif op.result.incarnation is not None and read.result.version < op.result.version:
             yield f"a replicated version is gone ({op})"
-        elif not removers and not set(op.items) <= set(read.result.items):
+        elif not between and not set(op.items) <= set(read.result.items):
             yield f"a replicated item is gone ({op})"
 
 
-def _may_undo(one: Operation, op: Operation, read: Operation) -> bool:
-    """Whether a drop or preserve may have taken effect between a write and a read."""
-    is_applied = isinstance(one.result, Wrote) or one.result is Lack.UNKNOWN
-    is_between = one.ended >= op.began and one.began <= read.ended and one is not op
-    return one.kind in (Kind.DROP, Kind.PRESERVE) and is_applied and is_between
+def _may_be_applied(op: Operation) -> bool:
+    return isinstance(op.result, Wrote) or op.result is Lack.UNKNOWN
 
 
 def _risen(read: Operation, kept: Sequence[Operation], history: Sequence[Operation]) -> Iterator[str]:
