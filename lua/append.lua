@@ -103,12 +103,13 @@ local usage = usage_check(usage_key, counted, 'rate_at', 'rate_left')
 local size, bytes = redis.call('HGET', sizes, id), stored('ctx', found[10]) + grown.bytes + #payload
 if size then account_remove(usage, size) end
 account_add(usage, bytes, type)
-local over = capacity_over(usage, limits, {bytes = bytes, is_entry = not size, grows = true}, type)
+local new = {bytes = bytes, is_entry = not size, grows = true}
+local over = capacity_over(usage, limits, new, type)
 local victims, purge = {ids = {}}, nil
 if over and redis.call('ZCOUNT', index, '-inf', '(' .. now) > 0 then
   if not tenant.dry then return {'PURGE'} end
   expired_beyond(keys, usage, now, 0)
-  over = capacity_over(usage, limits, {bytes = bytes, is_entry = not size, grows = true}, type)
+  over = capacity_over(usage, limits, new, type)
 end
 if over then
   local enough

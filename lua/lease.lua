@@ -38,7 +38,7 @@ local earlier = request_check(req, request_id, request, durable)
 if earlier then return earlier end
 local tenant = tenant_check(flags, shard, dry, mode, shards, marker, false)
 local now = now_ms()
-local found = present({ctx = ctx, index = index, tombs = tombs, shard = shard}, id, now, marker, 'lease', 'lease_owner')
+local found = present({ctx = ctx, index = index, tombs = tombs, shard = shard}, id, now, marker, 'lease')
 lease_check(ctx, found[2], '', now)
 -- Not below the clock: tokens keep growing when the counter was lost with the server's data or by a failover.
 local token = math.max(stored('shard', redis.call('HGET', shard, 'fence')) + 1, now)

@@ -37,7 +37,7 @@ local earlier = request_check(req, request_id, request, durable)
 if earlier then return earlier end
 local tenant = tenant_check(flags, shard, dry, mode, shards, marker, true)
 local now = now_ms()
-local found = present({ctx = ctx, index = index, tombs = tombs, shard = shard}, id, now, marker, 'lease', 'lease_owner')
+local found = present({ctx = ctx, index = index, tombs = tombs, shard = shard}, id, now, marker, 'lease')
 lease_check(ctx, found[2], lease, now)
 local answer = {'OK', tenant.dry and '1' or '0', id, lease}
 if tenant.dry then return answer end

@@ -77,11 +77,20 @@ class Work:
     size: int
 
 
+# From here on a thread costs less than the time that an event loop would stand still.
+BESIDE_BYTES = 262_144
+
+
 Sent: TypeAlias = Call | Read | Snapshot
 Request: TypeAlias = Sent | Work
 Op: TypeAlias = Generator[Request | tuple[Request, ...], Any, T]
 """An operation: yields a request and is sent its reply, or yields a tuple of requests and is sent a list with a
 reply or an error for each (sent together, one round trip per node). A failed single request is thrown in."""
+
+
+def beside(run: Callable[[], T], size: int) -> Op[T]:
+    """Compute on `size` bytes, away from an event loop when that takes long; small work is done on the spot."""
+    return (yield Work(run, size)) if size >= BESIDE_BYTES else run()
 
 
 class Refused(Exception):

@@ -58,13 +58,13 @@ __all__ = [
     "header_of",
     "list_at",
     "pack_change",
-    "packed",
     "read_header",
     "read_only",
     "resolve",
     "seal",
     "seal_segment",
     "serialize",
+    "serialize_timed",
     "unpack_change",
     "unseal",
     "unseal_segment",
@@ -84,11 +84,11 @@ def encode(
     `compression`: "auto", "none", "light", "standard", "aggressive" or 0, 1, 6, 9. `data` is not changed.
     Raises: SerializationError (path in `fields["path"]`), ContextTooLarge, InvalidArgument; do not retry any of them.
     """
-    raw, serialize_ms = packed(data, limits)
+    raw, serialize_ms = serialize_timed(data, limits)
     return seal(raw, context_id, compression=compression, limits=limits, serialize_ms=serialize_ms)
 
 
-def packed(data: Mapping[Any, Any], limits: CodecLimits = DEFAULT_LIMITS) -> tuple[bytes, float]:
+def serialize_timed(data: Mapping[Any, Any], limits: CodecLimits = DEFAULT_LIMITS) -> tuple[bytes, float]:
     """Return `data` serialized, and how many milliseconds that took; what `seal` needs of it.
 
     Raises: SerializationError (path in `fields["path"]`), ContextTooLarge; do not retry either.

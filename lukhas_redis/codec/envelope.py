@@ -98,7 +98,7 @@ def seal(
     payload, level = compress(raw, choose(compression, len(raw)))
     compress_ms = (perf_counter() - started) * 1000
     front = front_of(MAGIC, level, len(raw))
-    digest = _digest(identity, front, payload)
+    digest = digest_of(identity, front, payload)
     stored = b"".join((front, digest, payload))
     return Encoded(
         stored=stored,
@@ -137,9 +137,6 @@ def digest_of(*parts: bytes | memoryview) -> bytes:
     for part in parts:
         digest.update(part)
     return digest.digest()
-
-
-_digest = digest_of
 
 
 def header_of(stored: bytes) -> bytes:
@@ -186,7 +183,7 @@ def unseal(
     """
     header = read_header(stored)
     payload = payload_of(stored, header, limits)
-    actual = _digest(_identity(context_id), stored[:FRONT_BYTES], payload).hex()
+    actual = digest_of(_identity(context_id), stored[:FRONT_BYTES], payload).hex()
     if not same(actual, header.digest) or (digest is not None and not same(actual, digest)):
         raise corrupted("the digest of the stored bytes does not match for this context id", "digest")
     raw = inflated(stored, payload, header)

@@ -38,11 +38,10 @@ from lukhas_redis.ops.preserve import limit_args, rewrite, ttl_milliseconds, ver
 from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.restore import found_in
 from lukhas_redis.ops.space import Space, aside, settle
-from lukhas_redis.ops.sweep import sweep_shard
-from lukhas_redis.ops.writing import Write, begin, common_args, context_keys, lease_argument, shard_keys
+from lukhas_redis.ops.sweep import sweep_around
+from lukhas_redis.ops.writing import ACCOUNT_KEYS, Write, begin, common_args, context_keys, lease_argument, shard_keys
 from lukhas_redis.scripts import Arg, load
 
-_SHARD_KEYS = ("index", "order", "sizes", "usage", "tombs", "events", "flags", "shard")
 _MOST_STEPS = 200
 _MOST_FOLDS = 3
 
@@ -175,7 +174,7 @@ def _answer(wanted: _Wanted, reply: Sequence[bytes]) -> tuple[str, int, int, str
 
 
 def _changed(space: Space, wanted: _Wanted) -> Op[Sequence[bytes]]:
-    subject = f"context {wanted.cid} of tenant {space.tenant}"
+    subject = _subject(space, wanted)
     try:
         for _ in range(_MOST_STEPS):
             yield from _check(space, wanted)
@@ -263,7 +262,7 @@ def _prepare(space: Space, wanted: _Wanted, reply: Sequence[bytes]) -> Op[None]:
     elif word == b"SESSION":
         wanted.sid = rest[0].decode()
     elif word == b"PURGE":
-        yield from aside(sweep_shard(space, lambda: space.shard_for(wanted.cid), most=300))
+        yield from sweep_around(space, wanted.cid)
     else:
         wanted.victims = [victim.decode() for victim in rest]
 
@@ -309,7 +308,7 @@ def _call(space: Space, wanted: _Wanted, keys: ShardKeys) -> Call:
     names = {"ctx": keys.ctx(cid), "segs": keys.segs(cid), "log": keys.log(cid), "req": keys.request(write.request_id)}
     more = [keys.body(cid), keys.hops(cid), keys.session(wanted.sid)] if wanted.ttl_ms else []
     more += [key for victim in wanted.victims for key in context_keys(keys, victim).values()]
-    words = script.pack({**names, **shard_keys(keys, *_SHARD_KEYS)}, args, more, wanted.victims)
+    words = script.pack({**names, **shard_keys(keys, *ACCOUNT_KEYS)}, args, more, wanted.victims)
     return Call(script, keys.tag, words, request_id=write.request_id, durability=write.durability)
 
 
@@ -347,7 +346,8 @@ def _rewritten(space: Space, wanted: _Wanted) -> Op[Sequence[bytes]]:
         apply(data, unpack_change(raw, space.limits))
         version = found.metadata.version
         if wanted.if_version not in (-1, version):
-            raise (yield from _unless_done(space, wanted, _conflict(wanted, version)))
+            conflict = explain(Refused("LKCONFLICT", {"actual": str(version)}), _subject(space, wanted))
+            raise (yield from _unless_done(space, wanted, conflict))
         options = (wanted.event, version, wanted.ttl_ms, wanted.lease, wanted.write)
         try:
             return (yield from rewrite(space, found.metadata, data, *options))
@@ -355,11 +355,8 @@ def _rewritten(space: Space, wanted: _Wanted) -> Op[Sequence[bytes]]:
             if wanted.if_version >= 0 or type(error) not in (VersionConflict, SessionConflict):
                 raise
             space.seen.forget(wanted.cid)
-    raise StoreFull(
-        f"context {wanted.cid} of tenant {space.tenant}: others write it faster than this change can be made"
-    )
+    raise StoreFull(f"{_subject(space, wanted)}: others write it faster than this change can be made")
 
 
-def _conflict(wanted: _Wanted, actual: int) -> LukhasRedisError:
-    text = f"context {wanted.cid} is at version {actual}, not at the version given as if_version; read it again"
-    return VersionConflict(text, actual=actual)
+def _subject(space: Space, wanted: _Wanted) -> str:
+    return f"context {wanted.cid} of tenant {space.tenant}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from lukhas_redis.calls import Call, Op, Refused, Stage, Work
+from lukhas_redis.calls import Call, Op, Refused, Stage, beside
 from lukhas_redis.codec import Encoded, header_of, seal, serialize
 from lukhas_redis.errors import AccessDenied, LukhasRedisError
 from lukhas_redis.keys import ShardKeys
@@ -18,7 +18,6 @@ from lukhas_redis.ops.space import Space, settle
 from lukhas_redis.ops.writing import shard_keys, tenant_args
 from lukhas_redis.scripts import Arg, load
 
-APART_BYTES = 262_144
 _LEAST_BYTES = 16_384
 
 
@@ -58,7 +57,7 @@ def fold(space: Space, cid: str, held: Held, metadata: Metadata) -> Op[bool]:
 def sealed(space: Space, raw: bytes, cid: str, compression: str | int, serialize_ms: float = 0.0) -> Op[Encoded]:
     """Serialized data compressed and bound to an id, away from the event loop when that takes long."""
     step = partial(seal, raw, cid, compression=compression, limits=space.limits, serialize_ms=serialize_ms)
-    return (yield Work(step, len(raw))) if len(raw) >= APART_BYTES else step()
+    return (yield from beside(step, len(raw)))
 
 
 def _call(space: Space, keys: ShardKeys, cid: str, held: Held, encoded: Encoded) -> Call:

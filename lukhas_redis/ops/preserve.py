@@ -15,19 +15,18 @@ from itertools import islice
 from typing import Any
 
 from lukhas_redis.calls import Call, Op, Refused, Stage, together
-from lukhas_redis.codec import Encoded, choose, header_of, packed
+from lukhas_redis.codec import Encoded, choose, header_of, serialize_timed
 from lukhas_redis.errors import InvalidArgument, LukhasRedisError, SerializationError, StoreFull
 from lukhas_redis.keys import ShardKeys, mint_context_id, valid_context_id, valid_name, valid_session
 from lukhas_redis.models import Lease, Metadata, Preserved
 from lukhas_redis.ops.folding import sealed
 from lukhas_redis.ops.near import KNOWN_LISTS, Held, Parts
 from lukhas_redis.ops.refusals import explain
-from lukhas_redis.ops.space import Space, aside, settle
-from lukhas_redis.ops.sweep import sweep_shard
-from lukhas_redis.ops.writing import Write, begin, common_args, context_keys, lease_argument, shard_keys
+from lukhas_redis.ops.space import Space, settle
+from lukhas_redis.ops.sweep import sweep_around
+from lukhas_redis.ops.writing import ACCOUNT_KEYS, Write, begin, common_args, context_keys, lease_argument, shard_keys
 from lukhas_redis.scripts import Arg, load
 
-_SHARD_KEYS = ("index", "order", "sizes", "usage", "tombs", "events", "flags", "shard")
 _MOST_STEPS = 200
 _INLINE, _BESIDE, _ABSENT = 0, 1, 2
 _HIGHEST = 9
@@ -194,7 +193,7 @@ def rewrite(
 
 def _encode(space: Space, data: Mapping[str, Any], cid: str, compression: str | int) -> Op[_Packing]:
     """The data is packed here and now, so that it may be changed afterwards; the rest may go on beside the loop."""
-    raw, serialize_ms = packed(data, space.limits)
+    raw, serialize_ms = serialize_timed(data, space.limits)
     top = dict(islice(data.items(), KNOWN_LISTS)) if type(data) is dict else None
     encoded = yield from sealed(space, raw, cid, compression, serialize_ms)
     settings = space.settings
@@ -222,10 +221,7 @@ def _stored(space: Space, wanted: _Wanted, packing: _Packing) -> Op[Sequence[byt
                 return reply
             space.seen_dry = space.seen_dry and reply[0] != b"LIVE"
             victims = [victim.decode() for victim in reply[1:]]
-            gone: Sequence[str] = ()
-            if reply[0] == b"PURGE":
-                swept = sweep_shard(space, lambda: space.shard_for(wanted.context_id), most=300)
-                gone, _, _ = yield from aside(swept)
+            gone = (yield from sweep_around(space, wanted.context_id)) if reply[0] == b"PURGE" else 0
             # However many expired contexts lie ahead, sweeping them is progress and ends.
             steps += not gone
     except Refused as refused:
@@ -273,7 +269,7 @@ def _call(space: Space, wanted: _Wanted, victims: Sequence[str], keys: ShardKeys
     }
     names = {
         **context_keys(keys, wanted.context_id),
-        **shard_keys(keys, *_SHARD_KEYS),
+        **shard_keys(keys, *ACCOUNT_KEYS),
         "session": keys.session(wanted.session_id),
         "req": keys.request(write.request_id),
         "stage": stage,

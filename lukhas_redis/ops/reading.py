@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from lukhas_redis.calls import Call, Op, Read, Snapshot, Work
+from lukhas_redis.calls import Call, Op, Read, Snapshot, beside
 from lukhas_redis.codec import chained, unseal, unseal_segment
 from lukhas_redis.errors import ContextCorrupted, ContextLost
 from lukhas_redis.keys import ShardKeys
@@ -23,7 +23,6 @@ from lukhas_redis.ops.space import Space, settle
 from lukhas_redis.scripts import Arg, load
 
 _MISSES = 2
-_APART_BYTES = 262_144
 _SLACK_BYTES = 65_536
 
 
@@ -121,7 +120,7 @@ def _grown(space: Space, cid: str, held: Held, changes: Sequence[bytes], metadat
 def stamp_of(fields: Mapping[bytes, bytes]) -> str:
     """What stands for all metadata that can change while the content does not."""
     names = (b"version", b"expires_ms", b"accessed_ms", b"pinned", b"lease", b"segs")
-    return b" ".join([fields.get(name, b"") for name in names]).decode()
+    return b" ".join([fields.get(name, b"") for name in names]).decode("utf-8", "replace")
 
 
 def _shape(cid: str, fields: Mapping[bytes, bytes]) -> int:
@@ -187,7 +186,7 @@ def _verified(
     space: Space, cid: str, fields: Mapping[bytes, bytes], metadata: Metadata, body: bytes, segments: Sequence[bytes]
 ) -> Op[Found]:
     check = partial(unseal, body, cid, checksum=metadata.checksum, digest=metadata.digest, limits=space.limits)
-    raw = (yield Work(check, len(body))) if len(body) >= _APART_BYTES else check()
+    raw = yield from beside(check, len(body))
     if len(segments) != metadata.segments:
         text = f"{len(segments)} of {metadata.segments} appended segments are there"
         raise ContextCorrupted(text, context_id=cid, reason="segments")
@@ -198,8 +197,8 @@ def _verified(
         raise ContextCorrupted(text, context_id=cid, reason="segments")
     parts = Parts((raw, *changes))
     held = Held(metadata.incarnation, metadata.sequence, chain, _shape(cid, fields), parts, len(parts.list))
-    held.about = (metadata, stamp_of(fields))
     if space.holds(metadata.context_type):
+        held.about = (metadata, stamp_of(fields))
         space.near.put(cid, held)
     return Found(held, metadata, hit=False)
 

@@ -14,12 +14,12 @@ from lukhas_redis.errors import InvalidArgument
 from lukhas_redis.keys import ShardKeys
 from lukhas_redis.models import Swept
 from lukhas_redis.ops.refusals import explain
-from lukhas_redis.ops.space import Space, discover, settle_on
-from lukhas_redis.ops.writing import context_keys, keeping_args, shard_keys, tenant_args
+from lukhas_redis.ops.space import Space, aside, discover, settle_on
+from lukhas_redis.ops.writing import ACCOUNT_KEYS, context_keys, keeping_args, shard_keys, tenant_args
 from lukhas_redis.scripts import load
 
-_SHARD_KEYS = ("index", "order", "sizes", "usage", "tombs", "events", "flags", "shard")
 _A_CALL = 100
+_A_WRITE = 300
 
 
 def sweep(space: Space, *, limit: int = 10_000, dry_run: bool | None = None) -> Op[Swept]:
@@ -62,6 +62,16 @@ def _shard(space: Space, number: int) -> ShardKeys:
     return space.all_shards()[number]
 
 
+def sweep_around(space: Space, context_id: str) -> Op[int]:
+    """Make room for a write on a context's shard; how many expired contexts went.
+
+    Raises:
+        Unavailable: They may be gone or not; the write was not made.
+    """
+    gone, _, _ = yield from aside(sweep_shard(space, lambda: space.shard_for(context_id), most=_A_WRITE))
+    return len(gone)
+
+
 def sweep_shard(
     space: Space, place: Callable[[], ShardKeys], *, most: int, dry: bool = False
 ) -> Op[tuple[list[str], int, bool]]:
@@ -70,7 +80,7 @@ def sweep_shard(
     def call(keys: ShardKeys) -> Call:
         script = load("sweep")
         args = {**tenant_args(space, keys, dry=dry), **keeping_args(space), "most": most}
-        return Call(script, keys.tag, script.pack(shard_keys(keys, *_SHARD_KEYS), args), request_id="sweep")
+        return Call(script, keys.tag, script.pack(shard_keys(keys, *ACCOUNT_KEYS), args), request_id="sweep")
 
     try:
         reply = yield from settle_on(space, place, call)

@@ -17,6 +17,8 @@ from lukhas_redis.models import Lease
 from lukhas_redis.ops.space import Space
 from lukhas_redis.scripts import Arg
 
+# What every script that changes the accounts of a shard takes.
+ACCOUNT_KEYS = ("index", "order", "sizes", "usage", "tombs", "events", "flags", "shard")
 DURABILITIES = ("memory", "local", "replicated")
 
 

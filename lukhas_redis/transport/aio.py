@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from lukhas_redis.calls import Op, Work
+from lukhas_redis.calls import BESIDE_BYTES, Op, Work
 from lukhas_redis.transport.aio_link import Link
 from lukhas_redis.transport.aio_links import NodeLinks
 from lukhas_redis.transport.conduct import conduct
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from lukhas_redis.settings import Settings
 
 T = TypeVar("T")
-_THREAD_BYTES = 262_144
 
 
 class _State:
@@ -200,7 +199,7 @@ class AsyncTransport:
 
 async def _work(work: Work, state: _State) -> Any:
     """A large computation leaves the loop to others meanwhile; a small one costs less than a thread."""
-    return work.run() if work.size < _THREAD_BYTES else await state.loop.run_in_executor(None, work.run)
+    return work.run() if work.size < BESIDE_BYTES else await state.loop.run_in_executor(None, work.run)
 
 
 def _sent(exchange: Exchange, state: _State) -> asyncio.Future[Outcome] | None:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lukhas_redis.codec import CodecLimits, deserialize, encode, seal, serialize, unseal
-from lukhas_redis.codec.envelope import _digest, _identity
+from lukhas_redis.codec.envelope import _identity, digest_of
 from lukhas_redis.codec.scan import Refused, scan
 from lukhas_redis.errors import (
     ContextCorrupted,
@@ -52,7 +52,7 @@ def _in_list(element: bytes, size: int) -> bytes:
 
 def _forged(payload: bytes, code: int, number: int, raw_bytes: int) -> bytes:
     front = struct.pack(">4sBBBBQ", b"LKHS", 1, 1, code, number, raw_bytes)
-    return front + _digest(_identity(CONTEXT_ID), front, payload) + payload
+    return front + digest_of(_identity(CONTEXT_ID), front, payload) + payload
 
 
 FLOODS = {
