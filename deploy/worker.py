@@ -75,15 +75,20 @@ class Worker:
         return known.now_ms - known.updated_ms > distance * self.takeover_ms
 
     async def look(self) -> None:
-        """Take the turn if it is ours; whatever another worker did meanwhile wins."""
+        """Begin, or take the turn if it is ours; whatever another worker did meanwhile wins."""
+        try:
+            await self.step()
+        except (VersionConflict, OwnerConflict) as conflict:
+            say(worker=self.name, lost_the_race=conflict.code)
+
+    async def step(self) -> None:
+        """Do what is to be done now, if anything is."""
         try:
             known = await self.store.metadata(RELAY)
             if self.may(known):
                 await self.turn(await self.store.restore(RELAY), known.owner or self.name)
         except ContextNotFound:
             await self.begin()
-        except (VersionConflict, OwnerConflict) as conflict:
-            say(worker=self.name, lost_the_race=conflict.code)
 
     async def begin(self) -> None:
         """Make the context, unless somebody was faster."""

@@ -56,6 +56,8 @@ def test_workers_take_turns_and_step_over_a_dead_one(
     """All three have turns; one is killed -9 and the other two go on; the rest ends in order on SIGTERM."""
     with ContextStore.connect(fresh_deployed.url("reader")) as store:
         wait_until(lambda: set(notes(store)) == set(WORKERS), timeout=60)
+        # A note is written before the look it belongs to is over.
+        wait_until(lambda: {path.name for path in tmp_path.iterdir()} == set(WORKERS))
         dead = WORKERS[1]
         workers[dead].kill()
         workers[dead].wait()
