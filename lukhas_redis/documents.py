@@ -54,6 +54,11 @@ ErrorCode = Literal[
     "CONTEXT_STORE_FULL",
     "RATE_LIMITED",
     "PAUSED",
+    "PAYLOAD_TOO_LARGE",
+    "BUS_FULL",
+    "GROUP_NOT_FOUND",
+    "GROUP_PENDING",
+    "DELIVERY_LOST",
 ]
 
 

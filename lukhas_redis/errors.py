@@ -71,6 +71,12 @@ class ContextTooLarge(LukhasRedisError):
     exit_code = 2
 
 
+class PayloadTooLarge(ContextTooLarge):
+    """An event's serialized payload is over the limit; nothing was changed. Preserve a context and emit its id."""
+
+    code = "PAYLOAD_TOO_LARGE"
+
+
 # -- absence, with its reason ------------------------------------------------------------------------------
 
 
@@ -86,6 +92,14 @@ class ContextExpired(ContextNotFound):
     """The context reached its deadline."""
 
     code = "CONTEXT_EXPIRED"
+
+
+class GroupNotFound(LukhasRedisError):
+    """The bus has no consumer group of this name; nothing was changed."""
+
+    code = "GROUP_NOT_FOUND"
+    http_status = 404
+    exit_code = 3
 
 
 class ContextDropped(ContextNotFound):
@@ -145,6 +159,22 @@ class LeaseLost(VersionConflict):
     http_status = 409
 
 
+class DeliveryLost(LukhasRedisError):
+    """The event was taken over by another worker, or finished; nothing that belonged to this delivery was written."""
+
+    code = "DELIVERY_LOST"
+    http_status = 409
+    exit_code = 4
+
+
+class GroupPending(LukhasRedisError):
+    """The consumer group has not finished everything: `fields["unfinished"]`; nothing was changed."""
+
+    code = "GROUP_PENDING"
+    http_status = 409
+    exit_code = 4
+
+
 class RequestReused(LukhasRedisError):
     """The request id was used before with other arguments; nothing was changed."""
 
@@ -162,6 +192,12 @@ class StoreFull(LukhasRedisError):
     code = "CONTEXT_STORE_FULL"
     retryable = True
     http_status = 507
+
+
+class Backlog(StoreFull):
+    """A stream of the bus is full of events that not every group has finished; nothing was changed. Emit later."""
+
+    code = "BUS_FULL"
 
 
 class Throttled(LukhasRedisError):

@@ -165,6 +165,14 @@ class ShardKeys:
         """String: a large payload on its way in; `token` is random per call."""
         return f"{self.base}stage:{token}"
 
+    def bus(self, part: str) -> str:
+        """One part of the bus: the stream of a priority, `later`, `due`, `dead`, `wake` or `groups`."""
+        return f"{self.base}bus:{part}"
+
+    def group(self, group: str, part: str = "") -> str:
+        """What a consumer group keeps: its hash, or with `part` what it holds, parks or is busy with."""
+        return f"{self.base}group:{group}:{part}" if part else f"{self.base}group:{group}"
+
 
 SHARD_KEYS = frozenset({"index", "order", "sizes", "usage", "tombs", "events", "flags", "audit", "shard"})
 

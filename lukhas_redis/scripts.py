@@ -19,6 +19,7 @@ from typing import Any
 Arg = str | int | bytes
 
 _INCLUDE = re.compile(r'^--- @include "includes/([a-z_]+)"$')
+_OPERATIONS = re.compile(r'^--- @operations "([a-z_ ]+)"$')
 _SECTIONS = ("KEYS", "ARGV", "OK", "ERR", "EMITS", "FCALL")
 _SECTION = re.compile(rf"^-- ({'|'.join(_SECTIONS)}) +(.*)$")
 _CONTINUED = re.compile(r"^-- {2,}(\S.*)$")
@@ -168,6 +169,8 @@ def parse(name: str, source: str, read: Callable[[str], str]) -> Script:
     lines, origins, includes = _flatten(name, source, read)
     header = _Header(name, source.splitlines())
     header.join({include: _rows(read(f"includes/{include}.lua").splitlines()) for include in includes})
+    for one in operations_of(source):
+        header.adopt(_rows(read(f"{one}.lua").splitlines()))
     return Script(
         name=name,
         summary=header.summary,
@@ -185,27 +188,63 @@ def parse(name: str, source: str, read: Callable[[str], str]) -> Script:
 
 def _flatten(name: str, source: str, read: Callable[[str], str]) -> _Flat:
     """Join includes (each once, depth first), keeping for every line where it came from."""
-    lines: list[str] = []
-    origins: list[tuple[str, int]] = []
-    done: list[str] = []
+    flat = _Flattening(read)
+    flat.add(f"{name}.lua", source, ())
+    return flat.lines, flat.origins, tuple(flat.done)
 
-    def add(file: str, text: str, stack: tuple[str, ...]) -> None:
+
+class _Flattening:
+    """A script on its way to one text: its lines, where each came from, and the includes it has so far."""
+
+    def __init__(self, read: Callable[[str], str]) -> None:
+        self.read = read
+        self.lines: list[str] = []
+        self.origins: list[tuple[str, int]] = []
+        self.done: list[str] = []
+
+    def add(self, file: str, text: str, stack: tuple[str, ...]) -> None:
+        """Add a file line by line; `stack` are the includes it is inside of."""
         for number, line in enumerate(text.splitlines(), 1):
-            found = _INCLUDE.match(line)
-            if not found:
-                if "@include" in line:
-                    raise ScriptError(f"{file}:{number}: not an include: {line}")
-                lines.append(line)
-                origins.append((file, number))
-            elif found[1] in stack:
-                raise ScriptError(f"{file}:{number}: includes form a circle: {' > '.join((*stack, found[1]))}")
-            elif found[1] not in done:
-                inner = f"includes/{found[1]}.lua"
-                add(inner, read(inner), (*stack, found[1]))
-                done.append(found[1])
+            if found := _INCLUDE.match(line):
+                self._include(found[1], f"{file}:{number}", stack)
+            elif several := _OPERATIONS.match(line):
+                self._put(file, number, "local operations = {}")
+                for one in several[1].split():
+                    self._operation(one)
+            elif "@include" in line or "@operations" in line:
+                raise ScriptError(f"{file}:{number}: not an include: {line}")
+            else:
+                self._put(file, number, line)
 
-    add(f"{name}.lua", source, ())
-    return lines, origins, tuple(done)
+    def _put(self, file: str, number: int, line: str) -> None:
+        self.lines.append(line)
+        self.origins.append((file, number))
+
+    def _include(self, one: str, place: str, stack: tuple[str, ...]) -> None:
+        if one in stack:
+            raise ScriptError(f"{place}: includes form a circle: {' > '.join((*stack, one))}")
+        if one not in self.done:
+            inner = f"includes/{one}.lua"
+            self.add(inner, self.read(inner), (*stack, one))
+            self.done.append(one)
+
+    def _operation(self, one: str) -> None:
+        """Another script as a function of its keys and arguments; its includes stand before it, as everybody's."""
+        file = f"{one}.lua"
+        own = list(enumerate(self.read(file).splitlines(), 1))
+        for number, line in own:
+            if found := _INCLUDE.match(line):
+                self._include(found[1], f"{file}:{number}", ())
+        self._put(file, 1, f"operations.{one} = function(KEYS, ARGV)")
+        for number, line in own:
+            if not line.startswith(("#!", "--")):
+                self._put(file, number, line)
+        self._put(file, len(own), "end")
+
+
+def operations_of(source: str) -> tuple[str, ...]:
+    """The scripts that a script carries out as parts of itself."""
+    return tuple(one for line in source.splitlines() if (found := _OPERATIONS.match(line)) for one in found[1].split())
 
 
 def _rows(lines: list[str]) -> dict[str, list[str]]:
@@ -248,6 +287,12 @@ class _Header:
         self.rows["ARGV"] = args
         for rows in includes.values():
             self.rows["ERR"] += [row for row in rows["ERR"] if row not in self.rows["ERR"]]
+
+    def adopt(self, operation: Mapping[str, list[str]]) -> None:
+        """What an operation refuses and emits, the script that carries it out does, too."""
+        self.rows["ERR"] += [row for row in operation["ERR"] if row not in self.rows["ERR"]]
+        known = {word for row in self.rows["EMITS"] for word in row.split()}
+        self.rows["EMITS"] += [word for row in operation["EMITS"] for word in row.split() if word not in known]
 
     def key_rows(self) -> list[KeyRow]:
         return [_key_row(*row.split()[:3]) for row in self.rows["KEYS"]]

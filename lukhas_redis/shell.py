@@ -50,6 +50,11 @@ class Shell:
         return self._space.tenant
 
     @property
+    def space(self) -> Space:
+        """Where the tenant's contexts are, as this store knows it; operations (`ops`) are given it."""
+        return self._space
+
+    @property
     def resets(self) -> int:
         """How often the server came back without its data since this store was made."""
         return self._space.resets

@@ -21,5 +21,5 @@ local function tenant_check(flags, shard, dry, mode, shards, marker, when_paused
   if not known[1] and not dry then refuse('CLOSED') end
   if known[1] and shards ~= '' and known[1] ~= shards then refuse('SHARDS', 'shards=' .. fmt(stored('shard', known[1]))) end
   if mode == 'paused' and not when_paused then refuse('PAUSED') end
-  return {dry = dry, shards = tonumber(known[1]) or 1, max_entries = set[2], max_bytes = set[3], policy = set[4], max_mbps = set[5]}
+  return {dry = dry, mode = mode, shards = tonumber(known[1]) or 1, max_entries = set[2], max_bytes = set[3], policy = set[4], max_mbps = set[5]}
 end

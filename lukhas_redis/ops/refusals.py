@@ -10,17 +10,21 @@ from collections.abc import Callable
 
 from lukhas_redis.calls import Refused
 from lukhas_redis.errors import (
+    Backlog,
     ContextCorrupted,
     ContextDropped,
     ContextEvicted,
     ContextExpired,
     ContextLost,
     ContextNotFound,
+    GroupNotFound,
+    GroupPending,
     InvalidArgument,
     LeaseHeld,
     LeaseLost,
     LukhasRedisError,
     OwnerConflict,
+    PayloadTooLarge,
     RequestReused,
     SessionConflict,
     StoreFull,
@@ -100,6 +104,23 @@ def _fenced(subject: str, r: Refused) -> LukhasRedisError:
     return LeaseLost(f"{subject}: fencing token {token} is not, or no longer, the live one", token=token)
 
 
+def _payload(subject: str, r: Refused) -> LukhasRedisError:
+    size, limit = r.number("bytes"), r.number("limit")
+    text = f"{subject}: its payload has {size} bytes, bus_max_payload_bytes is {limit}; preserve it and emit its id"
+    return PayloadTooLarge(text, size_bytes=size, limit_bytes=limit)
+
+
+def _backlog(subject: str, r: Refused) -> LukhasRedisError:
+    priority, limit = r.facts.get("priority", "?"), r.number("limit")
+    text = f"{subject}: the {priority} stream holds bus_max_entries={limit} events that not every group has finished"
+    return Backlog(f"{text}; add workers, retire abandoned groups, or emit later", priority=priority, limit=limit)
+
+
+def _pending(subject: str, r: Refused) -> LukhasRedisError:
+    left = r.number("unfinished")
+    return GroupPending(f"{subject} has not finished {left} events; force gives them up", unfinished=left)
+
+
 _WORDS: dict[str, Callable[[str, Refused], LukhasRedisError]] = {
     "LKCONFLICT": _conflict,
     "LKOWNER": _owner,
@@ -109,6 +130,10 @@ _WORDS: dict[str, Callable[[str, Refused], LukhasRedisError]] = {
     "LKFENCED": _fenced,
     "LKARGUMENT": _argument,
     "LKCORRUPT": _corrupt,
+    "LKPAYLOAD": _payload,
+    "LKBACKLOG": _backlog,
+    "LKPENDING": _pending,
+    "LKGROUP": lambda subject, _: GroupNotFound(f"{subject}: there is no such consumer group"),
     "LKSESSION": lambda subject, _: SessionConflict(f"{subject} belongs to another session; choose another id"),
     "LKREUSED": lambda subject, _: RequestReused(f"{subject}: the request id was used with other arguments"),
     "LKPAUSED": lambda subject, _: TenantPaused(f"{subject}: the tenant is paused; reads and drop still work"),

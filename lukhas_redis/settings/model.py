@@ -113,6 +113,23 @@ class Settings(BaseSettings):
         int, _in(2, 100_000, "Appended parts a context may have before they are folded into its body.")
     ] = 4096
 
+    # -- bus ---------------------------------------------------------------------------------------------------
+    bus_max_entries: Annotated[int, _in(1, 100_000_000, "Events a priority of the bus may hold, per shard.")] = 100_000
+    bus_max_payload_bytes: Annotated[int, _in(0, 1_048_576, "Largest payload of an event, serialized.")] = 65_536
+    bus_history_seconds: Annotated[int, _in(0, YEAR_SECONDS, "How long finished events stay readable.")] = 3600
+    bus_hold_seconds: Annotated[
+        float, _over_zero(3600, "How long an event stays with a worker that gives no sign of life.")
+    ] = 30.0
+    bus_max_deliveries: Annotated[int, _in(1, 1_000_000, "Deliveries of an event before it is a dead letter.")] = 5
+    bus_low_every: Annotated[int, _in(2, 1_000_000, "One of so many events is taken from lower priorities first.")] = 16
+    bus_first_backoff_seconds: Annotated[float, _over_zero(3600, "Wait before the first retry of an event.")] = 1.0
+    bus_longest_backoff_seconds: Annotated[float, _over_zero(3600, "Longest wait between two retries.")] = 60.0
+    bus_max_dead_letters: Annotated[int, _in(1, 10_000_000, "Dead letters kept, per shard (about).")] = 10_000
+    bus_worker_idle_seconds: Annotated[
+        int, _in(1, YEAR_SECONDS, "When a worker with nothing pending is taken off the books.")
+    ] = 3600
+    max_history: Annotated[int, _in(1, 10_000, "Events that `history` returns when nobody says how many.")] = 100
+
     # -- calls and connections ---------------------------------------------------------------------------------
     call_timeout_seconds: Annotated[float, _over_zero(3600, "Deadline of one call, with its retries.")] = 5.0
     connect_timeout_seconds: Annotated[float, _over_zero(3600, "Deadline of opening a connection.")] = 2.0

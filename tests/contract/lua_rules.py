@@ -11,28 +11,31 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from lukhas_redis.scripts import Script, parse
+from lukhas_redis.scripts import Script, operations_of, parse
 
 TYPED = {
-    "hash": "HGET HMGET HGETALL HVALS HKEYS HLEN HSET HSETNX HDEL",
+    "hash": "HGET HMGET HGETALL HVALS HKEYS HLEN HEXISTS HSET HSETNX HDEL HINCRBY",
     "string": "GET STRLEN GETRANGE SET RENAME",
     "list": "LLEN LRANGE RPUSH LTRIM",
-    "zset": "ZCARD ZCOUNT ZRANGE ZRANGEBYSCORE ZRANK ZSCORE ZMSCORE ZADD ZREM ZPOPMIN",
-    "stream": "XLEN XADD",
-    "any": "PEXPIRETIME PEXPIREAT PEXPIRE UNLINK TIME",
+    "zset": "ZCARD ZCOUNT ZRANGE ZRANGEBYSCORE ZRANGEBYLEX ZRANK ZSCORE ZMSCORE ZADD ZREM ZPOPMIN",
+    "stream": "XLEN XADD XRANGE XDEL XTRIM XACK XCLAIM XREADGROUP XPENDING XINFO XGROUP",
+    "any": "EXISTS PEXPIRETIME PEXPIREAT PEXPIRE UNLINK TIME",
 }
 TYPE_OF = {command: kind for kind, commands in TYPED.items() for command in commands.split()}
-_WRITING = "HSET HSETNX HDEL SET RENAME RPUSH LTRIM ZADD ZREM ZPOPMIN XADD PEXPIREAT PEXPIRE UNLINK"
+_WRITING = (
+    "HSET HSETNX HDEL SET RENAME RPUSH LTRIM ZADD ZREM ZPOPMIN XADD PEXPIREAT PEXPIRE "
+    "UNLINK HINCRBY XDEL XTRIM XACK XCLAIM XREADGROUP XGROUP"
+)
 WRITES = set(_WRITING.split())
 KINDS = {"int", "uuid", "text", "name", "hex", "word", "flag", "id", "bytes"}
 # A repeat under `durable` rewrites its own record with its own words, and what called it returns at once.
 WRITES_BEFORE = {"request_check"}
-_LUA = "ipairs pairs tonumber tostring unpack type error function if elseif while and or not return for in"
+_LUA = "ipairs pairs pcall tonumber tostring unpack type error function if elseif while and or not return for in"
 OF_LUA = set(_LUA.split())
 EVENTS = {"expired": "context.expire", "evicted": "context.evict", "lost": "context.lose", "dropped": "context.drop"}
 
 _CALL = re.compile(r"(?<![\w.:'])([A-Za-z_]\w*)\s*\(")
-_COMMAND = re.compile(r"redis\.call\('(\w+)'(?:, ([\w.]+))?")
+_COMMAND = re.compile(r"redis\.p?call\('(\w+)'(?:, ([\w.]+))?")
 _REFUSE = re.compile(r"refuse\('(\w+)'")
 _FUNCTION = re.compile(r"^local function (\w+)\((.*?)\)$(.*?)^end$", re.MULTILINE | re.DOTALL)
 _UNPACK = re.compile(r"^local ([\w,\s]+?) = unpack\((KEYS|ARGV)\)$", re.MULTILINE)
@@ -68,6 +71,8 @@ class Source:
             for home, source in self.includes.items()
             for found in _FUNCTION.finditer(source)
         }
+        # What it carries out as parts of itself keeps the rules as a script of its own; here it counts as included.
+        self.operations = {one: bare(read(f"{one}.lua")) for one in operations_of(text)}
         self.direct = re.findall(r'^--- @include "includes/(\w+)"$', text, re.MULTILINE)
         before, mark, after = text.partition("\n-- writes\n")
         self.marks = text.count("\n-- writes\n")
@@ -140,7 +145,11 @@ def trailing(source: Source, _: Mapping[str, str]) -> Iterator[str]:
 
 def refusals(source: Source, _: Mapping[str, str]) -> Iterator[str]:
     """What is refused is what ERR lists, includes counted."""
-    said = {f"LK{word}" for code in (source.own, *source.includes.values()) for word in _REFUSE.findall(code)}
+    said = {
+        f"LK{word}"
+        for code in (source.own, *source.operations.values(), *source.includes.values())
+        for word in _REFUSE.findall(code)
+    }
     if said != set(source.script.errors):
         yield f"refuses {sorted(said)}, ERR lists {sorted(source.script.errors)}"
 
@@ -187,7 +196,7 @@ def commands_of(source: Source) -> list[tuple[str, str]]:
 
 def includes(source: Source, _: Mapping[str, str]) -> Iterator[str]:
     """What the script includes it uses, and every function called is there."""
-    reached = source.reach(called(source.own))
+    reached = source.reach(called(source.own) | set().union(*map(called, source.operations.values()), set()))
     homes = {source.functions[name].home for name in reached}
     for home in set(source.direct) - homes:
         yield f"includes/{home} is not used"
@@ -200,7 +209,9 @@ def includes(source: Source, _: Mapping[str, str]) -> Iterator[str]:
 
 
 def events(source: Source, _: Mapping[str, str]) -> Iterator[str]:
-    """EMITS lists what is emitted."""
+    """EMITS lists what is emitted; of operations carried out as parts, what they list."""
+    if source.operations:
+        return
     said = set(re.findall(r"'(context\.\w+)'", source.own)) | {f"context.{word}" for word in built(source)}
     if "purge_add" in source.functions:
         said |= {EVENTS[word] for word in re.findall(r"'(\w+)'", source.own) if word in EVENTS and word != "expired"}

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[2] / "lukhas_redis"
 
 # From left to right: a part imports from its own layer and from those before it.
 LAYERS = (
-    {"errors", "settings", "models", "keys", "documents"},
+    {"errors", "settings", "models", "bus_models", "keys", "documents"},
     {"codec", "scripts", "calls", "functions", "build"},
     {"ops"},
     {"transport", "metrics", "telemetry"},

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from lukhas_redis import keys
+from lukhas_redis.bus_models import PRIORITIES
 from lukhas_redis.errors import InvalidId
 from lukhas_redis.keys import SHARD_KEYS, KeySpace, ShardKeys, mint_context_id, session_bits, shard_of
 from lukhas_redis.scripts import load, script_names
@@ -140,6 +141,9 @@ def test_the_keys_are_those_of_the_headers() -> None:
     built = {getattr(shard, name) for name in SHARD_KEYS}
     built |= {shard.ctx("<id>"), shard.body("<id>"), shard.segs("<id>"), shard.hops("<id>"), shard.log("<id>")}
     built |= {shard.request("<request_id>"), shard.stage("<token>"), "lukhas:{t}:session:<session>"}
+    built |= {shard.bus(part) for part in (*PRIORITIES, "later", "due", "dead", "wake", "groups")}
+    kept = ("", *(f"held:{name}" for name in PRIORITIES), "parked", "busy")
+    built |= {shard.group("<group>", part) for part in kept}
     patterns = {row.pattern for name in script_names() for row in load(name).keys if not row.many}
     assert patterns == built
 

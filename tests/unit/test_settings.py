@@ -42,6 +42,17 @@ DEFAULTS: dict[str, Any] = {
     "touch_interval_seconds": 60,
     "inline_body_bytes": 32_768,
     "max_segments": 4096,
+    "bus_max_entries": 100_000,
+    "bus_max_payload_bytes": 65_536,
+    "bus_history_seconds": 3600,
+    "bus_hold_seconds": 30.0,
+    "bus_max_deliveries": 5,
+    "bus_low_every": 16,
+    "bus_first_backoff_seconds": 1.0,
+    "bus_longest_backoff_seconds": 60.0,
+    "bus_max_dead_letters": 10_000,
+    "bus_worker_idle_seconds": 3600,
+    "max_history": 100,
     "call_timeout_seconds": 5.0,
     "connect_timeout_seconds": 2.0,
     "socket_timeout_seconds": 5.0,
@@ -76,6 +87,14 @@ RANGES: dict[str, tuple[int, int]] = {
     "max_compression_time_ms": (1, 600_000),
     "consensus_timeout_ms": (1, 3_600_000),
     "max_context_throughput_mbps": (0, 1_000_000),
+    "bus_max_entries": (1, 100_000_000),
+    "bus_max_payload_bytes": (0, 1_048_576),
+    "bus_history_seconds": (0, 31_536_000),
+    "bus_max_deliveries": (1, 1_000_000),
+    "bus_low_every": (2, 1_000_000),
+    "bus_max_dead_letters": (1, 10_000_000),
+    "bus_worker_idle_seconds": (1, 31_536_000),
+    "max_history": (1, 10_000),
     "required_compression_ratio": (0, 1),
     "request_retention_seconds": (1, 604_800),
     "tombstone_grace_seconds": (1, 31_536_000),
@@ -91,7 +110,14 @@ RANGES: dict[str, tuple[int, int]] = {
     "check_interval_seconds": (1, 86_400),
     "session_buckets": (1, 4096),
 }
-SECONDS = ["call_timeout_seconds", "connect_timeout_seconds", "socket_timeout_seconds"]
+SECONDS = [
+    "call_timeout_seconds",
+    "connect_timeout_seconds",
+    "socket_timeout_seconds",
+    "bus_hold_seconds",
+    "bus_first_backoff_seconds",
+    "bus_longest_backoff_seconds",
+]
 # What makes an extreme value of one setting agree with the others.
 AGREEING: dict[tuple[str, int], dict[str, Any]] = {
     ("default_ttl_seconds", 1): {"min_ttl_seconds": 1},

@@ -1,0 +1,56 @@
+#!lua flags=allow-oom
+-- trim: forget events that every group has finished and that are older than the history kept; take idle workers off
+-- the books. Without any group a stream is history alone.
+--
+-- KEYS   critical   stream  lukhas:{t}:bus:critical
+--        high       stream  lukhas:{t}:bus:high
+--        normal     stream  lukhas:{t}:bus:normal
+--        low        stream  lukhas:{t}:bus:low
+--        wake       stream  lukhas:{t}:bus:wake
+--        flags      hash    lukhas:{t}:flags
+--        shard      hash    lukhas:{t}:shard
+-- ARGV   @tenant
+--        history_ms int     how long finished events stay readable
+--        max_entries int    events a stream may hold
+--        pressure   flag    1 = a stream is full: history makes room
+--        idle_ms    int     workers not heard of for so long are taken off the books
+-- OK     OK dry trimmed reaped
+-- FCALL  wake
+--- @include "includes/distinct"
+--- @include "includes/whole"
+--- @include "includes/now_ms"
+--- @include "includes/tenant"
+--- @include "includes/backlog"
+--- @include "includes/consumers"
+local critical, high, normal, low, wake, flags, shard = unpack(KEYS)
+local dry, mode, shards, marker, history_ms, max_entries, pressure, idle_ms = unpack(ARGV)
+distinct(KEYS)
+history_ms, max_entries = whole('history_ms', history_ms, 0, 1e13), whole('max_entries', max_entries, 1, 1e9)
+idle_ms = whole('idle_ms', idle_ms, 1000, 1e13)
+local tenant = tenant_check(flags, shard, dry, mode, shards, marker, true)
+local now, plans = now_ms(), {}
+redis.call('XLEN', wake)
+for rank, stream in ipairs({critical, high, normal, low}) do
+  local length, ms, seq = redis.call('XLEN', stream), backlog_floor(stream)
+  local full = pressure == '1' and length >= max_entries
+  if not ms then ms, seq = now + 1, 0 end
+  if not full and ms > now - history_ms then ms, seq = now - history_ms, 0 end
+  plans[rank] = {stream = stream, length = length, below = fmt(ms) .. '-' .. string.format('%.0f', seq), full = full,
+    room = math.max(1, math.floor(max_entries / 10))}
+end
+if tenant.dry then return {'OK', '1', '0', '0'} end
+
+-- writes
+local trimmed, reaped = 0, 0
+for _, plan in ipairs(plans) do
+  -- Short streams exactly; long ones by whole nodes, and a bounded number, so that no call takes long. A full one gives
+  -- up no more of its history than the room it needs.
+  if plan.length <= 1000 then
+    trimmed = trimmed + redis.call('XTRIM', plan.stream, 'MINID', plan.below)
+  else
+    trimmed = trimmed + redis.call('XTRIM', plan.stream, 'MINID', '~', plan.below, 'LIMIT', plan.full and plan.room or 10000)
+  end
+  for _, group in ipairs(backlog_groups(plan.stream)) do reaped = reaped + consumers_reap(plan.stream, group.name, idle_ms) end
+end
+for _, group in ipairs(backlog_groups(wake)) do consumers_reap(wake, group.name, idle_ms) end
+return {'OK', '0', fmt(trimmed), fmt(reaped)}

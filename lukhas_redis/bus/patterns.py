@@ -1,0 +1,52 @@
+"""Patterns of event names: `*` stands for any text, `?` for one character.
+
+What belongs here: from a user's pattern to the server's. What does not: matching (it is done in `lua/claim.lua`).
+Invariant: what a user writes never becomes an operator of a Lua pattern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lukhas_redis.errors import InvalidArgument
+
+MAX_PATTERN = 128
+MAX_STARS = 4
+
+
+def lua_pattern(pattern: object) -> str:
+    """The Lua pattern that matches what `pattern` does.
+
+    Raises:
+        InvalidArgument: It is no pattern of 1 to 128 characters with at most four `*`. A retry cannot help.
+    """
+    if (
+        not isinstance(pattern, str)
+        or not 1 <= len(pattern) <= MAX_PATTERN
+        or not pattern.isascii()
+        or not pattern.isprintable()
+    ):
+        raise InvalidArgument(f"pattern {pattern!r:.80} is not text of 1 to {MAX_PATTERN} ASCII characters")
+    if pattern.count("*") > MAX_STARS:
+        raise InvalidArgument(f"pattern {pattern!r:.80} has over {MAX_STARS} stars")
+    return "^" + "".join(_part(one) for one in pattern) + "$"
+
+
+def _part(one: str) -> str:
+    if one == "*":
+        return ".*"
+    if one == "?":
+        return "."
+    return one if one.isalnum() else f"%{one}"
+
+
+def lua_patterns(patterns: str | Sequence[str]) -> tuple[str, ...]:
+    """As `lua_pattern`, for one or several.
+
+    Raises:
+        InvalidArgument: There is none, or one is malformed. A retry cannot help.
+    """
+    several = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    if not 1 <= len(several) <= 32:
+        raise InvalidArgument(f"{len(several)} patterns; 1 to 32 are allowed")
+    return tuple(lua_pattern(one) for one in several)

@@ -1,0 +1,110 @@
+"""emit: put an event on the bus.
+
+What belongs here: the arguments of one event and the steps of `lua/emit.lua`. What does not: events that are emitted
+together with a write (`transaction`).
+Invariant: after an error that is not `OutcomeUnknown` there is no event; after a repeat with the same idempotency key
+there is one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+from typing import Any
+
+from lukhas_redis.bus_models import Emitted, NewEvent
+from lukhas_redis.calls import Call, Op, Refused
+from lukhas_redis.errors import InvalidArgument
+from lukhas_redis.keys import ShardKeys
+from lukhas_redis.ops.bus.common import STREAMS, bus_keys, outgoing, placed, text
+from lukhas_redis.ops.bus.groups import trim_shard
+from lukhas_redis.ops.refusals import explain
+from lukhas_redis.ops.space import Space, aside, settle
+from lukhas_redis.ops.writing import begin, request_args, tenant_args
+from lukhas_redis.scripts import Arg, load
+
+
+def emit(
+    space: Space,
+    event: str | NewEvent,
+    payload: Any = None,
+    *,
+    priority: str = "normal",
+    source: str = "",
+    correlation_id: str = "",
+    causation_id: str = "",
+    ordering_key: str = "",
+    idempotency_key: str | None = None,
+    context_id: str | None = None,
+    session_id: str | None = None,
+    delay: float | timedelta | None = None,
+    at: datetime | None = None,
+    traceparent: str = "",
+    durability: str | None = None,
+    dry_run: bool | None = None,
+) -> Op[Emitted]:
+    """Put an event on the bus, for every consumer group there is or will be while it is kept.
+
+    `event`: its name, such as `context.ready`, or a `NewEvent`, which has the options with it. `payload`: a dict, a
+    pydantic model or a dataclass, up to 64 kB serialized (`bus_max_payload_bytes`); for more, preserve a context and
+    emit its id. `priority`: critical, high, normal or low. `ordering_key`: events with one key and priority are handled
+    one at a time, in their order. `idempotency_key`: up to 256 bytes; within `request_retention_seconds` a second event
+    with it is none, and the first one's id comes back. `context_id`, `session_id`: what it belongs to, so that a
+    handler can change that in one step with its acknowledgement (they share a shard). `delay` (seconds) or `at`: not
+    delivered before; it is delivered within a second of that by an idle worker.
+
+    After success the event is kept until every consumer group has finished it; `event_id` stays its name.
+
+    Raises:
+        InvalidArgument, InvalidId, SerializationError, PayloadTooLarge: Nothing was sent; do not retry.
+        RequestReused: The idempotency key stands for another event; nothing was changed.
+        Backlog, TenantPaused, Unavailable: There is no event; retry later.
+        OutcomeUnknown, DurabilityUnknown: It may be there; repeat with the same idempotency key.
+    """
+    new = event if isinstance(event, NewEvent) else NewEvent(
+        event, {} if payload is None else payload, priority, source, correlation_id, causation_id, ordering_key, delay,
+        at, traceparent,
+    )  # fmt: skip
+    out = outgoing(space, new)
+    request_id = None
+    if idempotency_key is not None:
+        if not idempotency_key:
+            raise InvalidArgument("idempotency_key is empty: leave it out, or name the event")
+        request_id = "event-" + hashlib.sha256(text(idempotency_key, "idempotency_key").encode()).hexdigest()[:40]
+    event_id = placed(
+        space,
+        context_id=context_id,
+        session_id=session_id,
+        ordering_key=out.ordering_key,
+        idempotency_key=idempotency_key,
+    )
+    asked = ("emit", out.words("")[1:])
+    write = begin(space, asked, request_id, durability, dry_run)
+    trimmed = False
+
+    def call(keys: ShardKeys) -> Call:
+        script = load("emit")
+        names = {**bus_keys(keys, *STREAMS, "later", "due", "wake"), "req": keys.request(write.request_id)}
+        args: dict[str, Arg] = {
+            **request_args(space, write),
+            **tenant_args(space, keys, dry=write.dry),
+            "id": event_id,
+            **{name: getattr(out, name) for name in out.__slots__},
+            "max_entries": space.settings.bus_max_entries,
+            "max_payload": space.settings.bus_max_payload_bytes,
+            "trimmed": int(trimmed),
+        }
+        words = script.pack(names, args)
+        return Call(script, keys.tag, words, request_id=write.request_id, durability=write.durability)
+
+    try:
+        reply = yield from settle(space, event_id, call)
+        if reply[0] == b"TRIM":
+            yield from aside(trim_shard(space, lambda: space.shard_for(event_id), pressure=True, dry=write.dry))
+            trimmed = True
+            reply = yield from settle(space, event_id, call)
+    except Refused as refused:
+        subject = f"event {out.event} of tenant {space.tenant}"
+        raise explain(refused, subject, reset=space.resets > 0) from None
+    _, dry, found_id, stream_id, due_ms = (part.decode() for part in reply)
+    return Emitted(found_id, stream_id, int(due_ms), idempotency_key or "", dry_run=write.dry or dry == "1")
