@@ -33,6 +33,7 @@ from lukhas_redis.codec import (
 from lukhas_redis.errors import ContextTooLarge, LukhasRedisError, SessionConflict, StoreFull, VersionConflict
 from lukhas_redis.keys import ShardKeys, valid_context_id
 from lukhas_redis.models import Appended, Lease, Patched
+from lukhas_redis.ops.bus.transaction import Outbox, with_events
 from lukhas_redis.ops.folding import fold
 from lukhas_redis.ops.preserve import limit_args, rewrite, ttl_milliseconds, version_argument
 from lukhas_redis.ops.refusals import explain
@@ -85,12 +86,14 @@ def append(
     durability: str | None = None,
     dry_run: bool | None = None,
     request_id: str | None = None,
+    emit: Outbox = (),
 ) -> Op[Appended]:
     """Add `items` to the end of a list inside a context; what is there already is not sent again.
 
     `path`: where the list is, a tuple of keys and indexes such as `("messages",)` or a JSON pointer (RFC 6901) such as
     `"/messages"`. `items`: at least one. `ttl`: whole seconds for a new deadline; None keeps it. `lease`: what `lease`
-    gave, while one is live. The other options are those of `preserve`. The first append of a process to a path it has
+    gave, while one is live. `emit`: a `NewEvent`, or up to 16, put on the bus in the same step. The
+    other options are those of `preserve`. The first append of a process to a path it has
     not seen reads the context once, to see that a list is there; the cost of the others follows the items alone. Items
     over 32 kB (`inline_body_bytes`) cost a read and a write of the whole.
 
@@ -115,7 +118,7 @@ def append(
     wanted = _Wanted(
         "append", cid, where, content, *_options(space, if_version, ttl, lease), write, request_id is not None
     )
-    reply = yield from _changed(space, wanted)
+    reply = yield from with_events(space, _changed(space, wanted), emit)
     return Appended(*_answer(wanted, reply))
 
 
@@ -130,6 +133,7 @@ def patch(
     durability: str | None = None,
     dry_run: bool | None = None,
     request_id: str | None = None,
+    emit: Outbox = (),
 ) -> Op[Patched]:
     """Merge `merge_patch` into a context (RFC 7396): None deletes a key, dicts are merged, all else is replaced whole.
 
@@ -151,7 +155,7 @@ def patch(
     wanted = _Wanted(
         "patch", cid, None, content, *_options(space, if_version, ttl, lease), write, request_id is not None, raw
     )
-    reply = yield from _changed(space, wanted)
+    reply = yield from with_events(space, _changed(space, wanted), emit)
     return Patched(*_answer(wanted, reply))
 
 

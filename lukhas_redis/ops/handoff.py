@@ -7,7 +7,7 @@ Invariant: owner, version, hop record, deadline and event change together; the d
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from lukhas_redis.calls import Call, Op, Refused
 from lukhas_redis.errors import InvalidArgument
 from lukhas_redis.keys import ShardKeys, valid_context_id, valid_name
 from lukhas_redis.models import Handoff, Lease
+from lukhas_redis.ops.bus.transaction import Outbox, with_events
 from lukhas_redis.ops.preserve import ttl_milliseconds, version_argument
 from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.space import Space, settle
@@ -38,6 +39,7 @@ def handoff(
     durability: str | None = None,
     dry_run: bool | None = None,
     request_id: str | None = None,
+    emit: Outbox = (),
 ) -> Op[Handoff]:
     """Make `destination_provider` the owner of a context and record the hop.
 
@@ -76,6 +78,13 @@ def handoff(
         words = script.pack(names, {**common_args(space, keys, write), **args})
         return Call(script, keys.tag, words, request_id=write.request_id, durability=write.durability)
 
+    reply = yield from with_events(space, _handed_off(space, cid, args, call), emit)
+    _, dry, _, version, hop, expires_ms = (part.decode() for part in reply)
+    was_dry = write.dry or dry == "1"
+    return Handoff(cid, int(version), int(hop), source, destination, int(expires_ms), write.request_id, dry_run=was_dry)
+
+
+def _handed_off(space: Space, cid: str, args: dict[str, Arg], call: Callable[[ShardKeys], Call]) -> Op[Sequence[bytes]]:
     try:
         reply = yield from settle(space, cid, call)
         while reply[0] == b"SESSION":
@@ -83,9 +92,7 @@ def handoff(
             reply = yield from settle(space, cid, call)
     except Refused as refused:
         raise explain(refused, f"context {cid} of tenant {space.tenant}", reset=space.resets > 0) from None
-    _, dry, _, version, hop, expires_ms = (part.decode() for part in reply)
-    was_dry = write.dry or dry == "1"
-    return Handoff(cid, int(version), int(hop), source, destination, int(expires_ms), write.request_id, dry_run=was_dry)
+    return reply
 
 
 def _note(metadata: Mapping[str, Any] | None) -> str:

@@ -19,6 +19,7 @@ from lukhas_redis.codec import Encoded, choose, header_of, serialize_timed
 from lukhas_redis.errors import InvalidArgument, LukhasRedisError, SerializationError, StoreFull
 from lukhas_redis.keys import ShardKeys, mint_context_id, valid_context_id, valid_name, valid_session
 from lukhas_redis.models import Lease, Metadata, Preserved
+from lukhas_redis.ops.bus.transaction import Outbox, with_events
 from lukhas_redis.ops.folding import sealed
 from lukhas_redis.ops.near import KNOWN_LISTS, Held, Parts
 from lukhas_redis.ops.refusals import explain
@@ -71,6 +72,7 @@ def preserve(
     durability: str | None = None,
     dry_run: bool | None = None,
     request_id: str | None = None,
+    emit: Outbox = (),
 ) -> Op[Preserved]:
     """Store `data` (a dict, up to 10,485,760 bytes serialized, depth up to 50) and return its id and version.
 
@@ -80,7 +82,8 @@ def preserve(
     write only if this is the stored version; 0 only if there is none. `lease`: what `lease` gave, while one is live.
     `durability`: memory, local, replicated.
     `dry_run`: True checks and answers as live would and changes nothing. `request_id`: names the request; the
-    same name within 10 minutes returns the first answer and does nothing.
+    same name within 10 minutes returns the first answer and does nothing. `emit`: a `NewEvent`, or up to 16,
+    put on the bus in the same step.
 
     After success the data, its metadata, deadline, index, quota and event stand together; after a failure none
     of them changed, except after `OutcomeUnknown`, where repeating with `fields["request_id"]` is safe.
@@ -113,7 +116,7 @@ def preserve(
         begin(space, asked, request_id, durability, dry_run),
         lease_argument(lease),
     )
-    return _preserved(wanted, (yield from _stored(space, wanted, packing)))
+    return _preserved(wanted, (yield from with_events(space, _stored(space, wanted, packing), emit)))
 
 
 def preserve_many(space: Space, items: Sequence[Mapping[str, Any]]) -> Op[list[Preserved | LukhasRedisError]]:

@@ -13,6 +13,7 @@ from lukhas_redis.calls import Call, Op, Refused
 from lukhas_redis.errors import InvalidArgument
 from lukhas_redis.keys import ShardKeys, valid_context_id
 from lukhas_redis.models import Dropped, Extended, Lease, Pinned
+from lukhas_redis.ops.bus.transaction import Outbox, with_events
 from lukhas_redis.ops.preserve import ttl_milliseconds, version_argument
 from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.space import Space, settle
@@ -29,8 +30,11 @@ def extend(
     durability: str | None = None,
     dry_run: bool | None = None,
     request_id: str | None = None,
+    emit: Outbox = (),
 ) -> Op[Extended]:
     """Make a context live at least `ttl` (whole seconds or a timedelta) from now; never shortens its life.
+
+    `emit`: a `NewEvent`, or up to 16, put on the bus in the same step.
 
     Raises:
         InvalidArgument, InvalidId: Nothing was sent; do not retry.
@@ -48,10 +52,14 @@ def extend(
         shared = shard_keys(keys, "index", "tombs", "events", "flags", "shard")
         return {**context_keys(keys, cid), **shared, "session": keys.session(str(args["sid"]))}
 
-    reply = yield from _change(space, "extend", cid, write, names, args)
-    while reply[0] == b"SESSION":
-        args["sid"] = reply[1].decode()
+    def extended() -> Op[Sequence[bytes]]:
         reply = yield from _change(space, "extend", cid, write, names, args)
+        while reply[0] == b"SESSION":
+            args["sid"] = reply[1].decode()
+            reply = yield from _change(space, "extend", cid, write, names, args)
+        return reply
+
+    reply = yield from with_events(space, extended(), emit)
     return Extended(cid, int(reply[3]), int(reply[4]), dry_run=write.dry or reply[1] == b"1")
 
 
@@ -64,8 +72,11 @@ def pin(
     durability: str | None = None,
     dry_run: bool | None = None,
     request_id: str | None = None,
+    emit: Outbox = (),
 ) -> Op[Pinned]:
     """Protect a context from eviction, or with `pinned=False` no longer; its deadline stays.
+
+    `emit`: a `NewEvent`, or up to 16, put on the bus in the same step.
 
     Raises:
         InvalidArgument, InvalidId: Nothing was sent; do not retry.
@@ -84,7 +95,7 @@ def pin(
         shared = shard_keys(keys, "index", "order", "tombs", "events", "flags", "shard")
         return {"ctx": keys.ctx(cid), **shared}
 
-    reply = yield from _change(space, "pin", cid, write, names, args)
+    reply = yield from with_events(space, _change(space, "pin", cid, write, names, args), emit)
     return Pinned(cid, int(reply[3]), reply[4] == b"1", dry_run=write.dry or reply[1] == b"1")
 
 
@@ -97,8 +108,12 @@ def drop(
     durability: str | None = None,
     dry_run: bool | None = None,
     request_id: str | None = None,
+    emit: Outbox = (),
 ) -> Op[Dropped]:
     """Remove a context now and remember that it was dropped; works when memory is full and when paused.
+
+    `emit`: a `NewEvent`, or up to 16, put on the bus in the same step. With events
+    it needs memory, and a tenant that is not paused.
 
     Raises:
         InvalidArgument, InvalidId: Nothing was sent; do not retry.
@@ -117,7 +132,7 @@ def drop(
         shared = shard_keys(keys, "index", "order", "sizes", "usage", "tombs", "events", "flags", "shard")
         return {**context_keys(keys, cid), **shared}
 
-    reply = yield from _change(space, "drop", cid, write, names, args)
+    reply = yield from with_events(space, _change(space, "drop", cid, write, names, args), emit)
     return Dropped(cid, int(reply[3]), dry_run=write.dry or reply[1] == b"1")
 
 

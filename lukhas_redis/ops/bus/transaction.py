@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import msgpack
 
@@ -25,6 +25,7 @@ from lukhas_redis.ops.space import Space, aside, settle_on
 from lukhas_redis.ops.writing import tenant_args
 from lukhas_redis.scripts import Arg, load
 
+T = TypeVar("T")
 MAX_OPERATIONS = 16
 _MOST_STEPS = 300
 _PARTS = frozenset({"append", "drop", "extend", "handoff", "pin", "preserve"})
@@ -94,7 +95,17 @@ def commit(
     return (yield from _run(made))
 
 
-def outbox(space: Space, operation: Op[Any], events: Sequence[NewEvent], *, dry_run: bool = False) -> Op[Any]:
+Outbox: TypeAlias = NewEvent | Sequence[NewEvent]
+"""Events that go with a write: one, or up to 16."""
+
+
+def with_events(space: Space, change: Op[T], emit: Outbox) -> Op[T]:
+    """A write as it is, or, where there are events, together with them in one step."""
+    events = (emit,) if isinstance(emit, NewEvent) else tuple(emit)
+    return outbox(space, change, events) if events else change
+
+
+def outbox(space: Space, operation: Op[T], events: Sequence[NewEvent], *, dry_run: bool = False) -> Op[T]:
     """Do one write of the store and emit events with it, in one step; returns the write's result.
 
     Raises:
@@ -102,7 +113,8 @@ def outbox(space: Space, operation: Op[Any], events: Sequence[NewEvent], *, dry_
     """
     made = _Commit(space, _parts([operation]), _outgoing(space, events), dry=dry_run, nameless=False)
     done = yield from _run(made)
-    return done.results[0]
+    result: T = done.results[0]
+    return result
 
 
 def _parts(operations: Sequence[Op[Any]]) -> list[_Part]:
