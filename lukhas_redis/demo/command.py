@@ -20,6 +20,7 @@ from lukhas_redis.demo.conversations import SHIPPED, find_conversations
 from lukhas_redis.demo.evidence import collect, faults
 from lukhas_redis.demo.layout import show
 from lukhas_redis.demo.looking import forget, look
+from lukhas_redis.demo.pipeline import Pipeline
 from lukhas_redis.demo.place import Place, make_place
 from lukhas_redis.demo.plan import demo_settings
 from lukhas_redis.demo.relay import Relay, RelayError
@@ -114,6 +115,7 @@ def _reported(
     _tell_runs(sessions, screen)
     relay = Relay(place, store, sessions, report_ids, stuck_at(sessions), screen)
     codes = relay.run()
+    pipeline, broken = Pipeline(place, store, screen).run()
     evidence = collect(store, sessions, report_ids, relay.victim, codes)
     return Report(
         server=name,
@@ -124,7 +126,8 @@ def _reported(
         stuck_at=relay.stuck_at,
         takeovers=evidence.takeovers,
         sight=look(store, sessions[-1]),
-        faults=faults(sessions, evidence),
+        faults=[*faults(sessions, evidence), *(f"pipeline: {fault}" for fault in broken)],
+        pipeline=pipeline,
     )
 
 

@@ -22,7 +22,12 @@ from lukhas_redis.settings import mask_url
 
 def show(report: Report, place: Place, screen: Screen, *, keep: bool) -> None:
     """Write the whole result."""
-    sections = [_operations(report.latencies, screen), _bytes(report.sizes, screen), _takeovers(report)]
+    sections = [
+        _operations(report.latencies, screen),
+        _bytes(report.sizes, screen),
+        _takeovers(report),
+        _pipeline(report),
+    ]
     if report.sight is not None:
         sections += [_sight(report.sight, screen), _further(report.sight, place, screen, keep=keep)]
     for lines in [*sections, _verdict(report, screen)]:
@@ -63,6 +68,17 @@ def _takeovers(report: Report) -> Iterator[str]:
         count = len(report.takeovers)
         yield f"{at[3]} finished that turn (turn {turn} of run {run}); {count} turns were taken over in all."
         yield f"What {report.killed} measured after its last report is not in the table."
+
+
+def _pipeline(report: Report) -> Iterator[str]:
+    found = report.pipeline
+    if found is None:
+        yield "The pipeline over the bus did not come to its end."
+        return
+    yield f"Three agents wrote {found.drafts} drafts over the bus. Each step, a message, a handoff and"
+    yield "the next event, was committed with the end of its own event. One that was killed"
+    yield f"in the middle ({found.killed}) had done nothing; another took over"
+    yield f"({found.delivered_again} delivered again), and every effect is there once."
 
 
 def _sight(sight: Sight, screen: Screen) -> Iterator[str]:
@@ -133,4 +149,4 @@ def _verdict(report: Report, screen: Screen) -> Iterator[str]:
     messages = sum(one.messages for one in report.sizes)
     verdict = screen.styled("verified", "good")
     yield f"{verdict}: {len(report.sizes)} runs, {messages} messages, equal bit for bit and type for type (SHA-256),"
-    yield f"every version and hop as it must be, one worker killed, nothing lost. {report.seconds:.1f} s."
+    yield f"every version and hop as it must be, two workers killed, nothing lost. {report.seconds:.1f} s."

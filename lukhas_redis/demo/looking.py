@@ -10,10 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lukhas_redis.bus_models import PRIORITIES
 from lukhas_redis.calls import Op, Read
+from lukhas_redis.demo.agent import STAGES
+from lukhas_redis.demo.pipeline import SESSION, draft_ids
 from lukhas_redis.demo.plan import MAX_REPORTS, report_request_id
 from lukhas_redis.demo.sessions import PROVIDERS, Session
 from lukhas_redis.keys import SHARD_KEYS, KeySpace, ShardKeys
+from lukhas_redis.ops.bus.emission import request_id_of
 from lukhas_redis.store import ContextStore
 
 _AT_ONCE = 500
@@ -73,6 +77,7 @@ def _forget(keys: ShardKeys, names: list[str]) -> Op[None]:
 def _all_keys(keys: ShardKeys, sessions: Sequence[Session], reports: Sequence[str]) -> Iterator[str]:
     yield from _tenant_keys(keys)
     yield keys.session("reports")
+    yield from _pipeline_keys(keys)
     for session in sessions:
         yield keys.session(session.session_id)
         yield from _context_keys(keys, session)
@@ -82,6 +87,18 @@ def _all_keys(keys: ShardKeys, sessions: Sequence[Session], reports: Sequence[st
         yield from (part(report) for part in (keys.ctx, keys.body, keys.hops, keys.log))
     for provider in PROVIDERS:
         yield from (keys.request(report_request_id(provider, number)) for number in range(1, MAX_REPORTS + 1))
+
+
+def _pipeline_keys(keys: ShardKeys) -> Iterator[str]:
+    yield keys.session(SESSION)
+    yield from (keys.bus(part) for part in (*PRIORITIES, "later", "due", "dead", "wake", "groups"))
+    for stage in STAGES:
+        held = (f"held:{priority}" for priority in PRIORITIES)
+        yield from (keys.group(stage, part) for part in ("", "parked", "busy", *held))
+    for number, draft in enumerate(draft_ids()):
+        yield from (part(draft) for part in (keys.ctx, keys.body, keys.segs, keys.hops, keys.log))
+        yield keys.request(f"draft.{number}")
+        yield keys.request(request_id_of(f"draft {number}"))
 
 
 def _context_keys(keys: ShardKeys, session: Session) -> list[str]:

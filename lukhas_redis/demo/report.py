@@ -13,6 +13,7 @@ from typing import Any
 
 from lukhas_redis.demo.evidence import Evidence
 from lukhas_redis.demo.looking import Sight
+from lukhas_redis.demo.pipeline import PipelineReport
 from lukhas_redis.demo.sessions import Session
 from lukhas_redis.documents import SLA_TARGETS
 from lukhas_redis.models import Context
@@ -60,6 +61,7 @@ class Report:
     takeovers: Sequence[tuple[int, int, str, str]]
     sight: Sight | None
     faults: Sequence[str]
+    pipeline: PipelineReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report for JSON."""

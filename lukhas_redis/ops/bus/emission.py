@@ -70,7 +70,7 @@ def emit(
     if idempotency_key is not None:
         if not idempotency_key:
             raise InvalidArgument("idempotency_key is empty: leave it out, or name the event")
-        request_id = "event-" + hashlib.sha256(text(idempotency_key, "idempotency_key").encode()).hexdigest()[:40]
+        request_id = request_id_of(text(idempotency_key, "idempotency_key"))
     event_id = placed(
         space,
         context_id=context_id,
@@ -79,6 +79,8 @@ def emit(
         idempotency_key=idempotency_key,
     )
     asked = ("emit", out.words("")[1:])
+    # A repeat of what the caller did not name is the transport's own, within one call's deadline.
+    short = {} if request_id else {"retention_ms": int(space.settings.call_timeout_seconds * 2000) + 5000}
     write = begin(space, asked, request_id, durability, dry_run)
     trimmed = False
 
@@ -87,6 +89,7 @@ def emit(
         names = {**bus_keys(keys, *STREAMS, "later", "due", "wake"), "req": keys.request(write.request_id)}
         args: dict[str, Arg] = {
             **request_args(space, write),
+            **short,
             **tenant_args(space, keys, dry=write.dry),
             "id": event_id,
             **{name: getattr(out, name) for name in out.__slots__},
@@ -108,3 +111,8 @@ def emit(
         raise explain(refused, subject, reset=space.resets > 0) from None
     _, dry, found_id, stream_id, due_ms = (part.decode() for part in reply)
     return Emitted(found_id, stream_id, int(due_ms), idempotency_key or "", dry_run=write.dry or dry == "1")
+
+
+def request_id_of(idempotency_key: str) -> str:
+    """The name of the record that an idempotency key is remembered by."""
+    return "event-" + hashlib.sha256(idempotency_key.encode()).hexdigest()[:40]
