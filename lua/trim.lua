@@ -15,7 +15,6 @@
 --        pressure   flag    1 = a stream is full: history makes room
 --        idle_ms    int     workers not heard of for so long are taken off the books
 -- OK     OK dry trimmed reaped
--- FCALL  wake
 --- @include "includes/distinct"
 --- @include "includes/whole"
 --- @include "includes/now_ms"

@@ -26,11 +26,11 @@ class Acks:
         self._consumer = consumer
         self._waiting: list[tuple[BusEvent, asyncio.Future[str]]] = []
         self._task: asyncio.Task[None] | None = None
-        self._ids: set[str] = set()
+        self._known: set[tuple[int, str]] = set()
 
     def has(self, event: BusEvent | Unreadable) -> bool:
         """Whether an event is on its way to be finished."""
-        return event.stream_id in self._ids
+        return (event.rank, event.stream_id) in self._known
 
     async def finish(self, event: BusEvent) -> None:
         """Finish a delivery, if it was not finished before.
@@ -42,13 +42,13 @@ class Acks:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[str] = loop.create_future()
         self._waiting.append((event, future))
-        self._ids.add(event.stream_id)
+        self._known.add((event.rank, event.stream_id))
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._send())
         try:
             state = await future
         finally:
-            self._ids.discard(event.stream_id)
+            self._known.discard((event.rank, event.stream_id))
         if state == "FENCED":
             raise DeliveryLost(f"event {event.event_id} was taken over by another worker", state=state)
 
@@ -69,6 +69,6 @@ class Acks:
                     if not future.done():
                         future.set_exception(error)
             else:
-                for event, future in part:
+                for (_, future), state in zip(part, states, strict=True):
                     if not future.done():
-                        future.set_result(states[event.stream_id])
+                        future.set_result(state)

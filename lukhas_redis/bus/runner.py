@@ -50,12 +50,14 @@ class Progress:
     claims: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class _InHand:
+    """A delivery; `lost`: another has it, `returned`: it is on its way back and may come again at any moment."""
+
     event: BusEvent
-    task: asyncio.Task[None]
+    task: asyncio.Task[None] = field(init=False)
     lost: bool = False
-    given_up: bool = field(default=False)
+    returned: bool = False
 
 
 class Runner:
@@ -83,6 +85,7 @@ class Runner:
         self._slots = asyncio.Semaphore(subscription.concurrency)
         self._free = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
         self._recover = False
         self._acks = Acks(store, subscription.group, consumer)
         self._peek = Peek(store, subscription, shard)
@@ -113,6 +116,7 @@ class Runner:
                     await self._sleep(pause)
                     pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
         finally:
+            self._ended.set()
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
 
@@ -121,7 +125,7 @@ class Runner:
         free = self._sub.concurrency + self._sub.prefetch - len(self._hands)
         if free <= 0:
             self._free.clear()
-            await self._first(self._free.wait(), self._stopping.wait())
+            await self._free.wait()
             # What ends in the same turn of the loop makes room together: one claim for all of it.
             await asyncio.sleep(0)
             return
@@ -146,7 +150,7 @@ class Runner:
         took = self._take(claimed.events)
         if not took and not claimed.more and not claimed.unreadable:
             limit = _IDLE_SECONDS if claimed.next_ms is None else min(_IDLE_SECONDS, claimed.next_ms / 1000)
-            await self._first(self._waker.wait(limit), self._stopping.wait())
+            await self._waker.wait(limit)
 
     async def _claim(self, count: int) -> Any:
         recover, self._recover = self._recover, False
@@ -202,39 +206,64 @@ class Runner:
         took = 0
         for event in events:
             name = f"{event.rank}/{event.stream_id}"
-            # After a lost reply the books name what is in hand as well.
-            if name not in self._hands:
-                self._hands[name] = _InHand(event, asyncio.create_task(self._handle(name, event, dry=dry)))
-                took += 1
+            known = self._hands.get(name)
+            if known is not None and not known.returned:
+                if known.event.deliveries >= event.deliveries:
+                    # After a lost reply the books name what is in hand as well.
+                    continue
+                # The hold of the earlier delivery lapsed unnoticed, so nothing of it can be committed.
+                self._lost(known)
+            hand = self._hands[name] = _InHand(event)
+            hand.task = asyncio.create_task(self._handle(name, hand, dry=dry))
+            took += 1
         return took
 
-    async def _handle(self, name: str, event: BusEvent, *, dry: bool) -> None:
+    async def _handle(self, name: str, hand: _InHand, *, dry: bool) -> None:
+        event = hand.event
         try:
             async with self._slots:
                 tx = Transaction(self._store.space, event)
                 try:
                     async with asyncio.timeout(self._sub.timeout):
                         await self._sub.signature.handler(*self._sub.signature.arguments(event, tx))
-                except asyncio.CancelledError:
-                    await self._cancelled(name, event, dry=dry)
-                    raise
                 except Exception as error:  # noqa: BLE001 - whatever a handler raises is its event's fate, not ours
-                    await self._failed(event, judge(error), dry=dry)
+                    await self._failed(hand, judge(error), dry=dry)
                 else:
-                    await self._finish(event, tx, dry=dry)
+                    await self._finish(hand, tx, dry=dry)
+        except asyncio.CancelledError as error:
+            if await self._cancelled(hand, error, dry=dry):
+                raise
         finally:
-            self._hands.pop(name, None)
+            if self._hands.get(name) is hand:
+                del self._hands[name]
             self._free.set()
 
-    async def _cancelled(self, name: str, event: BusEvent, *, dry: bool) -> None:
-        hand = self._hands.get(name)
-        if dry or hand is None or hand.lost:
-            return
-        # By `stop`, or by the handler itself: it was not handled, so the delivery does not count.
-        with suppress(LukhasRedisError):
-            await asyncio.shield(self._give_back(event, Failure("stopped", "the worker stopped"), counted=False))
+    async def _cancelled(self, hand: _InHand, error: asyncio.CancelledError, *, dry: bool) -> bool:
+        """See to an event whose handling was cancelled; whether it was from outside."""
+        if not hand.lost and not self._stopping.is_set():
+            # By the handler itself, or by what it waited for: its failure, which counts like any other.
+            task = asyncio.current_task()
+            while task is not None and task.cancelling():
+                task.uncancel()
+            await self._failed(hand, judge(error), dry=dry)
+            return False
+        if not dry and not hand.lost and not hand.returned:
+            # By `stop`: it was not handled, so the delivery does not count.
+            hand.returned = True
+            with suppress(LukhasRedisError):
+                failure = Failure("stopped", "the worker stopped")
+                await asyncio.shield(self._give_back(hand.event, failure, counted=False))
+        return True
 
-    async def _finish(self, event: BusEvent, tx: Transaction, *, dry: bool) -> None:
+    def _lost(self, hand: _InHand) -> None:
+        event = hand.event
+        _LOG.warning("group %s: event %s was taken over by another worker", self._sub.group, event.event_id)
+        hand.lost = True
+        self.progress.lost += 1
+        hand.task.cancel()
+
+    async def _finish(self, hand: _InHand, tx: Transaction, *, dry: bool) -> None:
+        event = hand.event
         if dry:
             await self._rehearse(event, tx)
             self.progress.peeked += 1
@@ -250,7 +279,7 @@ class Runner:
                 _LOG.warning("group %s: %s", self._sub.group, error)
             return
         except LukhasRedisError as error:
-            await self._failed(event, judge(error), dry=dry)
+            await self._failed(hand, judge(error), dry=dry)
             return
         self.progress.handled += 1
 
@@ -288,11 +317,13 @@ class Runner:
         except LukhasRedisError as error:
             _LOG.warning("dry run of event %s: %s", event.event_id, error)
 
-    async def _failed(self, event: BusEvent, failure: Failure, *, dry: bool) -> None:
+    async def _failed(self, hand: _InHand, failure: Failure, *, dry: bool) -> None:
+        event = hand.event
         if dry:
             _LOG.warning("dry run of event %s: %s", event.event_id, failure.error)
             self.progress.peeked += 1
             return
+        hand.returned = True
         try:
             await self._give_back(event, failure)
         except LukhasRedisError as error:
@@ -356,15 +387,18 @@ class Runner:
                 hand = held.get(f"{event.rank}/{event.stream_id}")
                 # One that is finished is on its way out; the commit itself decides about all others.
                 if hand is not None and not hand.task.done() and not self._acks.has(event):
-                    hand.lost = True
-                    self.progress.lost += 1
-                    hand.task.cancel()
+                    self._lost(hand)
 
     # -- the end ----------------------------------------------------------------------------------------------
 
     async def stop(self, grace_seconds: float) -> None:
         """Take nothing more; what is in hand may end within `grace_seconds`, then it is given back."""
         self._stopping.set()
+        self._free.set()
+        self._waker.interrupt()
+        # What a claim on its way brings is in hand, too.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), min(max(grace_seconds, 1.0), _LONGEST_PAUSE_SECONDS))
         tasks = [hand.task for hand in self._hands.values()]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=grace_seconds)
@@ -386,11 +420,3 @@ class Runner:
     async def _sleep(self, seconds: float) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
-
-    async def _first(self, *waits: Any) -> None:
-        tasks = [asyncio.ensure_future(one) for one in waits]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()

@@ -160,7 +160,7 @@ class ContextBus:
             Unavailable: Nothing is finished, or only some; retry, which does no harm.
         """
         states = self.store.run(ops.ack(self.store.space, group, self._consumer, events), "ack")
-        return {one.event_id: states[one.stream_id] for one in events}
+        return {one.event_id: state for one, state in zip(events, states, strict=True)}
 
     def retry(self, group: str, event: BusEvent, *, delay: float = 0.0, error: str = "") -> Returned:
         """Give an event back to be handled after `delay` seconds; after `bus_max_deliveries` it is a dead letter.

@@ -37,19 +37,22 @@ class Waker:
 
     async def wait(self, seconds: float) -> None:
         """Return when there may be something to claim, at the latest after `seconds`."""
-        if not self._may_block:
-            await asyncio.sleep(min(seconds, _POLL_SECONDS))
-            return
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds if self._may_block else min(seconds, _POLL_SECONDS), _finish, future)
         self._idle.add(future)
-        if self._task is None or self._task.done():
+        if self._may_block and (self._task is None or self._task.done()):
             self._task = loop.create_task(self._listen())
         try:
-            await asyncio.wait([future], timeout=seconds)
+            # One future and no task: what wakes a worker should not wait for more turns of the loop than it must.
+            await future
         finally:
+            timer.cancel()
             self._idle.discard(future)
-            future.cancel()
+
+    def interrupt(self) -> None:
+        """Have whoever waits look up now."""
+        self._wake()
 
     async def close(self) -> None:
         """Stop waiting."""
@@ -87,3 +90,8 @@ class Waker:
         for future in woken:
             future.set_result(None)
         return bool(woken)
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -114,14 +114,16 @@ def hold(space: Space, group: str, consumer: str, events: Iterable[Delivery], *,
     return lost
 
 
-def ack(space: Space, group: str, consumer: str, events: Iterable[Delivery]) -> Op[dict[str, str]]:
-    """Finish deliveries of one shard; by stream id: DONE, FENCED (another worker has it) or GONE (finished before).
+def ack(space: Space, group: str, consumer: str, events: Iterable[Delivery]) -> Op[list[str]]:
+    """Finish deliveries; for each, in the order given: DONE, FENCED (another worker has it) or GONE (finished before).
 
     Raises:
         Unavailable: Nothing is finished, or only some; retry, which does no harm.
     """
-    states: dict[str, str] = {}
-    for part in _parts(list(events)):
+    wanted = list(events)
+    # Streams of two priorities, or of two shards, may use the same id.
+    states: dict[tuple[str, int, str], str] = {}
+    for part in _parts(wanted):
         keys = yield from shard_tagged(space, part[0].shard)
         asked = Ask(
             "ack",
@@ -130,8 +132,9 @@ def ack(space: Space, group: str, consumer: str, events: Iterable[Delivery]) -> 
             _words(part),
         )
         reply = yield from ask(space, lambda keys=keys: keys, asked, f"group {group}")  # type: ignore[misc]
-        states.update({one.stream_id: state.decode() for one, state in zip(part, reply[2:], strict=True)})
-    return states
+        for one, state in zip(part, reply[2:], strict=True):
+            states.setdefault((one.shard, one.rank, one.stream_id), state.decode())
+    return [states[one.shard, one.rank, one.stream_id] for one in wanted]
 
 
 def give_back(
