@@ -104,6 +104,16 @@ def _heavy(*path: str) -> Callable[[Results], float]:
     return figure
 
 
+def _bus(part: str, figure: str, **which: str) -> Callable[[Results], float]:
+    """Of a list of rows of the bus's results, the first that is like `which`."""
+
+    def found(results: Results) -> float:
+        rows = results["bus"][part]
+        return float(next(r[figure] for r in rows if all(r[name] == value for name, value in which.items())))
+
+    return found
+
+
 _REDIS_7 = "redis-7.0"
 AIMS = (
     Aim("async preserve 1 kB, new id, to raw SET", _ratio("1 kB", "preserve, new id"), 1.7, "x", _REDIS_7),
@@ -134,6 +144,17 @@ AIMS = (
     Aim("standstill of the event loop in one write of 9 MB", _heavy("gap_ms", "max"), 25, "ms", "", "heavy"),
     Aim("p99 of small calls beside writes of 9 MB, to alone", _heavy("p99_ratio"), 2, "x", "", "heavy"),
     Aim("the same without the standstills", _heavy("p99_ratio_without_gaps"), 2, "x", "", "heavy"),
+    Aim(
+        "script calls of 8 workers for 200 events", _bus("herd", "scripts", case="one at a time"), 1_000, "", "", "bus"
+    ),
+    Aim(
+        "start of a critical event behind low ones, to idle, p50",
+        lambda results: float(results["bus"]["behind"]["to_idle"]),
+        2,
+        "x",
+        "",
+        "bus",
+    ),
 )
 
 

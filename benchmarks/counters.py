@@ -18,12 +18,13 @@ _REQUEST_BYTES = sum(len(f"${len(word)}\r\n{word}\r\n") for word in _ASK) + len(
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Sums since the server started, or between two looks; `usec` has the microseconds of each command.
+    """Sums since the server started, or between two looks; `usec` and `calls` are by command.
 
     A command that a script or EXEC ran is counted under its own name as well as inside of that.
     """
 
     usec: dict[str, int]
+    calls: dict[str, int]
     cpu_us: int
     received: int
     sent: int
@@ -40,9 +41,9 @@ class Counters:
 
     def since(self, before: Counters) -> Counters:
         """What was added after `before`."""
-        spent = {name: usec - before.usec.get(name, 0) for name, usec in self.usec.items()}
         return Counters(
-            {name: usec for name, usec in spent.items() if usec},
+            _added(self.usec, before.usec),
+            _added(self.calls, before.calls),
             self.cpu_us - before.cpu_us,
             self.received - before.received,
             self.sent - before.sent,
@@ -67,8 +68,10 @@ class Probe:
         reply: bytes = self._client.execute_command(*_ASK)  # type: ignore[no-untyped-call]
         fields = _fields(reply.decode())
         self._own_received += _REQUEST_BYTES
+        commands = {name.removeprefix("cmdstat_"): _sums(text) for name, text in fields.items() if "cmdstat_" in name}
         counters = Counters(
-            {name.removeprefix("cmdstat_"): _usec(value) for name, value in fields.items() if "cmdstat_" in name},
+            {name: usec for name, (_, usec) in commands.items()},
+            {name: calls for name, (calls, _) in commands.items()},
             round(1e6 * (_number(fields, "used_cpu_user") + _number(fields, "used_cpu_sys"))),
             int(fields["total_net_input_bytes"]) - self._own_received,
             int(fields["total_net_output_bytes"]) - self._own_sent,
@@ -83,9 +86,15 @@ def _fields(text: str) -> dict[str, str]:
     return {name: value for name, _, value in lines if name}
 
 
-def _usec(value: str) -> int:
+def _sums(value: str) -> tuple[int, int]:
+    """Calls and microseconds of a command."""
     parts: dict[str, Any] = dict(part.split("=", 1) for part in value.split(","))
-    return int(parts["usec"])
+    return int(parts["calls"]), int(parts["usec"])
+
+
+def _added(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+    added = {name: value - before.get(name, 0) for name, value in now.items()}
+    return {name: value for name, value in added.items() if value}
 
 
 def _number(fields: dict[str, str], name: str) -> float:

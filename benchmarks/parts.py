@@ -16,6 +16,8 @@ from typing import Any
 
 from benchmarks import contest, crowd, growth, handoffs, heavy, memory, near, storm
 from benchmarks.bodies import Body, bodies
+from benchmarks.buses import crowding, steps
+from benchmarks.buses import race as bus_race
 from benchmarks.peers import race
 from benchmarks.places import running
 from benchmarks.plan import Plan
@@ -98,6 +100,23 @@ def _peers(bench: Bench) -> list[dict[str, Any]]:
         return asyncio.run(race.measure(server, bench.plan))
 
 
+def _bus(bench: Bench) -> dict[str, Any]:
+    with bench.server() as server:
+        return {
+            **bus_race.described(),
+            "emits": asyncio.run(steps.emits(server, bench.plan)),
+            "scripts": asyncio.run(steps.scripts(server, bench.plan)),
+            "passed": bus_race.measure(server, bus_race.OWN, bench.plan),
+            "behind": crowding.behind(server, bench.plan),
+            "herd": asyncio.run(crowding.herd(server, bench.plan)),
+        }
+
+
+def _bus_peers(bench: Bench) -> dict[str, Any]:
+    with bench.server() as server:
+        return {**bus_race.described(), "sides": bus_race.measure(server, bus_race.SIDES, bench.plan)}
+
+
 PARTS: Mapping[str, Callable[[Bench], Any]] = MappingProxyType(
     {
         "contests": _contests,
@@ -109,5 +128,7 @@ PARTS: Mapping[str, Callable[[Bench], Any]] = MappingProxyType(
         "near": _near,
         "heavy": _heavy,
         "peers": _peers,
+        "bus": _bus,
+        "bus_peers": _bus_peers,
     }
 )

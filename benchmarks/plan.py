@@ -24,7 +24,10 @@ class Plan:
     handoffs behind a context before more are measured. `peer_runs`: how often each side plays each recorded run.
     `growth_block`: calls in a turn of appends and of reads by a near cache. `heavy_preserves`: large writes in a phase
     beside which small calls are timed; `heavy_calls`: those of each task in a phase without large writes;
-    `heavy_phases`: of either kind. `pin`: keep client and server on a CPU each, where possible.
+    `heavy_phases`: of either kind. `bus_rounds`: how often each side of the race of buses plays; `bus_events`: of one
+    phase; `bus_idle`: events that go one at a time; `bus_seconds`: how long events come at half the load; `bus_behind`:
+    events of low priority before an urgent one; `bus_shared`: events that several workers share. `pin`: keep client and
+    server on a CPU each, where possible.
     """
 
     name: str
@@ -42,10 +45,38 @@ class Plan:
     heavy_preserves: int = 10
     heavy_calls: int = 100
     heavy_phases: int = 4
+    bus_rounds: int = 3
+    bus_events: int = 5_000
+    bus_idle: int = 300
+    bus_seconds: float = 5.0
+    bus_behind: int = 100_000
+    bus_shared: int = 200
     pin: bool = True
 
 
 _BLOCK = {"1 kB": 100, "10 kB": 50, "100 kB": 25, "1 MB": 10}
-QUICK = Plan("quick", blocks=5, block=_BLOCK, memory_contexts=2_000, crowd=10_000, peer_runs=3, heavy_phases=2)
+QUICK = Plan(
+    "quick",
+    blocks=5,
+    block=_BLOCK,
+    memory_contexts=2_000,
+    crowd=10_000,
+    peer_runs=3,
+    heavy_phases=2,
+    bus_rounds=2,
+    bus_events=1_000,
+    bus_idle=100,
+    bus_seconds=1.0,
+    bus_behind=5_000,
+)
 USUAL = Plan("usual", blocks=30, block=_BLOCK, memory_contexts=2_000, crowd=100_000)
-FULL = Plan("full", blocks=60, block=_BLOCK, memory_contexts=2_000, crowd=MANY_CONTEXTS, peer_runs=20, heavy_phases=8)
+FULL = Plan(
+    "full",
+    blocks=60,
+    block=_BLOCK,
+    memory_contexts=2_000,
+    crowd=MANY_CONTEXTS,
+    peer_runs=20,
+    heavy_phases=8,
+    bus_rounds=5,
+)

@@ -218,6 +218,133 @@ def _peer(row: dict[str, Any]) -> list[str]:
     ]
 
 
+def _bus(results: Results) -> Iterator[Table]:
+    bus = results["bus"]
+    yield _emits(bus)
+    yield _steps(bus)
+    yield from _passed(bus, bus["passed"], "The bus beside plain streams")
+    yield _behind(bus["behind"])
+    yield _herd(bus["herd"])
+
+
+def _steps(bus: dict[str, Any]) -> Table:
+    rows = [
+        [row["step"], *(_us(row[name]) for name in ("p50_us", "p99_us", "server_us", "server_us_event"))]
+        for row in bus["scripts"]
+    ]
+    head = ("step", "p50", "p99", "server", "server, an event")
+    return Table("Steps of the bus, one call at a time (microseconds)", head, rows)
+
+
+def _herd(herd: list[dict[str, Any]]) -> Table:
+    rows = [
+        [row["case"], *(f"{row[name]:,}" for name in ("scripts", "scripts_per_event", "herd_calls"))] for row in herd
+    ]
+    head = ("they come", "script calls", "per event", "if each woke all")
+    return Table(f"{herd[0]['workers']} workers that share {herd[0]['events']} events", head, rows)
+
+
+def _emits(bus: dict[str, Any]) -> Table:
+    rows = [
+        [
+            f"{row['tasks']}",
+            *(f"{row['per_second'][side]:,}" for side in ("ours", "raw")),
+            f"{row['to_raw']:.2f}",
+            *(_us(row["server_us"][side]) for side in ("ours", "raw")),
+        ]
+        for row in bus["emits"]
+    ]
+    head = ("tasks", "emits per second", "raw XADD per second", "to raw", "server us", "raw server us")
+    return Table(f"Emitting events of {bus['event_bytes']} bytes", head, rows)
+
+
+def _behind(behind: dict[str, Any]) -> Table:
+    rows = [
+        [name, f"{row['count']:,}", *(_us(row[share]) for share in ("p50_us", "p99_us", "max_us")), *ratios]
+        for name, row, ratios in (
+            ("on an idle bus", behind["idle"], ["", ""]),
+            (
+                f"behind {behind['low']:,} low ones",
+                behind["urgent"],
+                [f"{behind[ratio]:.2f}" for ratio in ("to_idle", "p99_to_idle")],
+            ),
+        )
+    ]
+    head = ("a critical event", "events", "p50", "p99", "max", "p50 to idle", "p99 to idle")
+    return Table("Emit to handler of critical events, one slot, no prefetch (microseconds)", head, rows)
+
+
+def _passed(part: dict[str, Any], sides: list[dict[str, Any]], title: str) -> Iterator[Table]:
+    """Rates and latencies of a race."""
+    first = next((row for row in sides if row["status"] == "ran"), {"events": 0, "rounds": 0})
+    counts = f"{first['events']:,} events of {part['event_bytes']} bytes, {part['concurrency']} at once"
+    yield Table(f"{title}: events per second ({counts})", _RATES, [_rates(row) for row in sides])
+    where = part["where"]
+    yield Table(f"{title}: emit to handler, microseconds ({where})", _LATENCIES, [_latencies(row) for row in sides])
+
+
+_RATES = ("side", "emitted", "worked off", "to raw", "emitted and worked off", "to raw", "server CPU us an event")
+_LATENCIES = (
+    *("side", "idle p50", "p99", "events", "p50 to raw", "half load, a second", "p50", "p99", "events", "p50 to raw"),
+    "looks every",
+)
+
+
+def _rates(row: dict[str, Any]) -> list[str]:
+    if row["status"] != "ran":
+        return _not_run(row, _RATES)
+    return [
+        _versioned(row),
+        f"{row['emitted_per_second']:,}",
+        f"{row['drained_per_second']:,}",
+        _ratio(row, "drained_to_plain"),
+        f"{row['passed_per_second']:,}",
+        _ratio(row, "passed_to_plain"),
+        _us(row["server_cpu_us"]),
+    ]
+
+
+def _latencies(row: dict[str, Any]) -> list[str]:
+    if row["status"] != "ran":
+        return _not_run(row, _LATENCIES)
+    idle, load = row["idle"], row["load"]
+    return [
+        _versioned(row),
+        *(_us(idle[share]) for share in ("p50_us", "p99_us")),
+        f"{idle['count']:,}",
+        _ratio(row, "idle_to_plain"),
+        f"{row['load_per_second']:,}",
+        *(_us(load[share]) for share in ("p50_us", "p99_us")),
+        f"{load['count']:,}",
+        _ratio(row, "load_to_plain"),
+        f"{row['poll_seconds']:g} s" if row["poll_seconds"] else "is told",
+    ]
+
+
+def _not_run(row: dict[str, Any], head: Sequence[str]) -> list[str]:
+    return [row["side"], row["status"], *[""] * (len(head) - 2)]
+
+
+def _versioned(row: dict[str, Any]) -> str:
+    return f"{row['side']} {row['version']}" if row["version"] not in row["side"] else str(row["side"])
+
+
+def _ratio(row: dict[str, Any], name: str) -> str:
+    return f"{row[name]:.2f}" if name in row else ""
+
+
+def _bus_peers(results: Results) -> Iterator[Table]:
+    part = results["bus_peers"]
+    yield from _passed(part, part["sides"], "The bus and other libraries")
+    names = ("ack", "recovery", "priorities", "ordering", "dead_letters", "effect")
+    rows = [[row["side"], *(row[name] for name in names)] for row in part["sides"]]
+    head = (
+        *("side", "an event is done", "of a worker that died", "priorities", "order", "dead letters"),
+        "a change in the same step",
+    )
+    yield Table("The bus and other libraries: what each promises as measured", head, rows, left=len(head))
+
+
 _TABLES: dict[str, Callable[[Results], Iterator[Table]]] = {
     "contests": _contests,
     "memory": _memory,
@@ -228,6 +355,8 @@ _TABLES: dict[str, Callable[[Results], Iterator[Table]]] = {
     "near": _near,
     "heavy": _heavy,
     "peers": _peers,
+    "bus": _bus,
+    "bus_peers": _bus_peers,
 }
 
 

@@ -53,6 +53,9 @@ matching('recover', recover, '^[01]$')
 count, hold_ms = whole('count', count, 0, 1000), whole('hold_ms', hold_ms, 1, 86400000)
 max_deliveries, low_every = whole('max_deliveries', max_deliveries, 1, 1e6), whole('low_every', low_every, 2, 1e6)
 max_dead = whole('max_dead', max_dead, 1, 1e9)
+local patterns = {unpack(ARGV, 13)}
+-- Only what cannot be malformed: letters, digits, dots, stars, and anything else behind a %.
+for _, one in ipairs(patterns) do matching('pattern', string.gsub(one, '%%[^%w%c]', ''), '^%^[%w.*]*%$$') end
 
 local tenant = tenant_check(flags, shard, dry, mode, shards, marker, true)
 if tenant.dry then return {'DRY'} end
@@ -68,7 +71,7 @@ redis.call('XLEN', wake)
 -- writes
 selection.group, selection.consumer, selection.tally, selection.now = group, consumer, tally, now
 selection.until_ms, selection.max_deliveries, selection.max_dead = fmt(now + hold_ms), max_deliveries, max_dead
-selection.patterns = {unpack(ARGV, 13)}
+selection.patterns = patterns
 local promoted = selection_promote(keys, selection)
 if recover == '1' then selection_recover(keys, selection) end
 local start = #selection.taken

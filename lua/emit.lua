@@ -50,7 +50,7 @@ local now = now_ms()
 local planned = emission_check(keys, {id = id, event = event, priority = priority, payload = payload, source = source,
   correlation = correlation, causation = causation, ordering_key = ordering_key, trace = trace, delay_ms = delay_ms,
   at_ms = at_ms}, max_payload, now)
-if emission_over({planned}, max_entries) then
+if emission_over(keys, {planned}, max_entries, tenant.dry) then
   if trimmed == '0' then return {'TRIM'} end
   refuse('BACKLOG', 'priority=' .. priority .. ' limit=' .. fmt(max_entries))
 end

@@ -14,21 +14,25 @@
 --        group      name    the consumer group
 --        waking     name    the group of workers that wait together
 --        start      word    all = from the first event that is there; new = from now on
+--        again      flag    1 = this worker had it before: a group without books was lost, and begins with the first event
 -- OK     OK dry created healed
 --- @include "includes/distinct"
 --- @include "includes/matching"
 --- @include "includes/now_ms"
+--- @include "includes/stored"
 --- @include "includes/tenant"
 local critical, high, normal, low, wake, groups, group_key, flags, shard = unpack(KEYS)
-local dry, mode, shards, marker, group, waking, start = unpack(ARGV)
+local dry, mode, shards, marker, group, waking, start, again = unpack(ARGV)
 local streams = {critical, high, normal, low}
 distinct(KEYS)
 matching('group', group, '^[%w_.-]+$')
 matching('waking', waking, '^[%w_.@-]+$')
 matching('start', start, '^[aln][lew][lw]$')
+matching('again', again, '^[01]$')
 local tenant = tenant_check(flags, shard, dry, mode, shards, marker, true)
 local now = now_ms()
-local known = redis.call('HMGET', group_key, 'created_ms', 'last:1', 'last:2', 'last:3', 'last:4')
+local known = redis.call('HMGET', group_key, 'created_ms', 'last:1', 'last:2', 'last:3', 'last:4', 'healed')
+local healed_before = stored('group', known[6])
 local left = redis.call('HGET', groups, group)
 redis.call('XLEN', wake)
 
@@ -47,11 +51,11 @@ local from = {}
 for rank, stream in ipairs(streams) do
   redis.call('XLEN', stream)
   local last = known[rank + 1]
-  if last and not string.match(last, '^%d+%-%d+$') then refuse('CORRUPT', 'key=group') end
+  if last and (not string.match(last, '^%d+%-%d+$') or redis.pcall('XRANGE', stream, last, last).err) then refuse('CORRUPT', 'key=group') end
   if known[1] then
     from[rank] = last and not younger(stream, last) and last or '0'
   else
-    from[rank] = start == 'new' and '$' or '0'
+    from[rank] = start == 'new' and again == '0' and '$' or '0'
   end
 end
 if tenant.dry then return {'OK', '1', '0', '0'} end
@@ -60,10 +64,10 @@ if tenant.dry then return {'OK', '1', '0', '0'} end
 local healed = 0
 for rank, stream in ipairs(streams) do
   local made = redis.pcall('XGROUP', 'CREATE', stream, group, from[rank], 'MKSTREAM')
-  if known[1] and not made.err then healed = healed + 1 end
+  if (known[1] or again == '1') and not made.err then healed = healed + 1 end
 end
 redis.pcall('XGROUP', 'CREATE', wake, waking, '$', 'MKSTREAM')
 if not left then redis.call('HSET', groups, group, fmt(now)) end
 if not known[1] then redis.call('HSET', group_key, 'created_ms', fmt(now)) end
-if healed > 0 then redis.call('HINCRBY', group_key, 'healed', healed) end
+if healed > 0 then redis.call('HSET', group_key, 'healed', fmt(healed_before + healed)) end
 return {'OK', '0', known[1] and '0' or '1', fmt(healed)}

@@ -30,18 +30,20 @@ for _, letter in ipairs({unpack(ARGV, 5)}) do
   matching('letter', letter, '^%d+%-%d+$')
   local entry = not seen[letter] and redis.call('XRANGE', dead, letter, letter)[1]
   local map = entry and copy_map(entry[2])
-  if map and streams[map.priority] and redis.call('HEXISTS', groups, map.group or '') == 1 then
-    found[#found + 1] = {letter = letter, fields = entry[2], map = map, place = #answer + 1}
-  end
+  local can = map and map.payload and streams[map.priority] and redis.call('HEXISTS', groups, map.group or '') == 1
+  if can then found[#found + 1] = {letter = letter, fields = entry[2], map = map, place = #answer + 1} end
   seen[letter] = true
-  answer[#answer + 1] = (tenant.dry and map and letter) or ''
+  answer[#answer + 1] = can and tenant.dry and letter or ''
 end
 if tenant.dry or #found == 0 then return answer end
 
 -- writes
 for _, one in ipairs(found) do
-  answer[one.place] = copy_apply(streams[one.map.priority], one.fields, one.map.group)
-  redis.call('XDEL', dead, one.letter)
+  local copy = copy_apply(streams[one.map.priority], one.fields, one.map.group)
+  if copy then
+    answer[one.place] = copy
+    redis.call('XDEL', dead, one.letter)
+  end
 end
 wake_one(wake)
 return answer

@@ -32,21 +32,22 @@ if #ARGV % 2 == 1 or #ARGV > 206 then refuse('ARGUMENT', 'name=event') end
 local tenant = tenant_check(flags, shard, dry, mode, shards, marker, false)
 if redis.call('HEXISTS', groups, group) == 0 then refuse('GROUP') end
 redis.call('XLEN', wake)
-for rank, stream in ipairs(streams) do
-  if redis.call('XLEN', stream) + (#ARGV - 6) / 2 > max_entries then
-    refuse('BACKLOG', 'priority=' .. rank_name(rank) .. ' limit=' .. fmt(max_entries))
-  end
-end
+local lengths = {}
+for rank, stream in ipairs(streams) do lengths[rank] = redis.call('XLEN', stream) end
 local answer, found = {'OK', tenant.dry and '1' or '0'}, {}
 for i = 7, #ARGV, 2 do
   local rank, sid = whole('rank', ARGV[i], 1, 4), matching('stream_id', ARGV[i + 1], '^%d+%-%d+$')
   local entry = redis.call('XRANGE', streams[rank], sid, sid)[1]
   answer[#answer + 1] = entry and sid or ''
-  if entry then found[#found + 1] = {stream = streams[rank], fields = entry[2], place = #answer} end
+  if entry then
+    found[#found + 1] = {stream = streams[rank], fields = entry[2], place = #answer}
+    lengths[rank] = lengths[rank] + 1
+    if lengths[rank] > max_entries then refuse('BACKLOG', 'priority=' .. rank_name(rank) .. ' limit=' .. fmt(max_entries)) end
+  end
 end
 if tenant.dry or #found == 0 then return answer end
 
 -- writes
-for _, one in ipairs(found) do answer[one.place] = copy_apply(one.stream, one.fields, group) end
+for _, one in ipairs(found) do answer[one.place] = copy_apply(one.stream, one.fields, group) or '' end
 wake_one(wake)
 return answer

@@ -21,7 +21,8 @@ local function described(stream)
   return {tostring(map.length), tostring(map['entries-added'] or 0), map['first-entry'] and map['first-entry'][1] or ''}
 end
 
--- Name, pending, lag (empty = the server does not know), last id, oldest pending id, and its workers with what they have.
+-- Name, pending, lag (empty = the server does not know), last id, oldest pending id, its workers with what they have, and
+-- the id of the first event it was not given yet.
 local function reading(stream)
   local found, all = redis.pcall('XINFO', 'GROUPS', stream), {}
   for i = 1, found.err and 0 or #found do
@@ -33,7 +34,9 @@ local function reading(stream)
       workers[#workers + 1] = row[1]
       workers[#workers + 1] = row[2]
     end
-    all[i] = {one.name, tostring(one.pending), one.lag and tostring(one.lag) or '', one['last-delivered-id'], oldest[2] or '', workers}
+    local last = one['last-delivered-id']
+    local first = redis.pcall('XRANGE', stream, '(' .. last, '+', 'COUNT', 1)[1]
+    all[i] = {one.name, tostring(one.pending), one.lag and tostring(one.lag) or '', last, oldest[2] or '', workers, first and first[1] or ''}
   end
   return all
 end

@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
 -- trim: forget events that every group has finished and that are older than the history kept; take idle workers off
--- the books. Without any group a stream is history alone.
+-- the books. Without any group a stream is history alone; where a known group was lost it is left as it is.
 --
 -- KEYS   critical   stream  lukhas:{t}:bus:critical
 --        high       stream  lukhas:{t}:bus:high
 --        normal     stream  lukhas:{t}:bus:normal
 --        low        stream  lukhas:{t}:bus:low
 --        wake       stream  lukhas:{t}:bus:wake
+--        groups     hash    lukhas:{t}:bus:groups
 --        flags      hash    lukhas:{t}:flags
 --        shard      hash    lukhas:{t}:shard
 -- ARGV   @tenant
@@ -21,23 +22,30 @@
 --- @include "includes/tenant"
 --- @include "includes/backlog"
 --- @include "includes/consumers"
-local critical, high, normal, low, wake, flags, shard = unpack(KEYS)
+local critical, high, normal, low, wake, groups, flags, shard = unpack(KEYS)
 local dry, mode, shards, marker, history_ms, max_entries, pressure, idle_ms = unpack(ARGV)
 distinct(KEYS)
 history_ms, max_entries = whole('history_ms', history_ms, 0, 1e13), whole('max_entries', max_entries, 1, 1e9)
 idle_ms = whole('idle_ms', idle_ms, 1000, 1e13)
 local tenant = tenant_check(flags, shard, dry, mode, shards, marker, true)
-local now, plans = now_ms(), {}
+local now, plans, known = now_ms(), {}, redis.call('HKEYS', groups)
 redis.call('XLEN', wake)
 for rank, stream in ipairs({critical, high, normal, low}) do
-  local length, ms, seq = redis.call('XLEN', stream), backlog_floor(stream)
+  local length, floor, ms = redis.call('XLEN', stream), backlog_floor(stream)
   local full = pressure == '1' and length >= max_entries
-  if not ms then ms, seq = now + 1, 0 end
-  if not full and ms > now - history_ms then ms, seq = now - history_ms, 0 end
-  plans[rank] = {stream = stream, length = length, below = fmt(ms) .. '-' .. string.format('%.0f', seq), full = full,
-    room = math.max(1, math.floor(max_entries / 10))}
+  if not floor then floor, ms = fmt(now + 1) .. '-0', now + 1 end
+  if not full and ms > now - history_ms then floor = fmt(math.max(0, now - history_ms)) .. '-0' end
+  if backlog_lacks(stream, known) then floor = '0-0' end
+  plans[rank] = {stream = stream, length = length, below = floor, full = full, room = math.max(1, math.floor(max_entries / 10))}
 end
-if tenant.dry then return {'OK', '1', '0', '0'} end
+if tenant.dry then
+  local would = 0
+  for _, plan in ipairs(plans) do
+    -- Nothing is below the first id there can be.
+    if plan.below ~= '0-0' then would = would + #redis.call('XRANGE', plan.stream, '-', '(' .. plan.below, 'COUNT', 1000) end
+  end
+  return {'OK', '1', fmt(would), '0'}
+end
 
 -- writes
 local trimmed, reaped = 0, 0

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Self
 
 import redis.asyncio
 
-from benchmarks.peers.side import OWNERS, TTL_SECONDS, Message, Side, needed
+from benchmarks.optional import needed
+from benchmarks.peers.side import OWNERS, TTL_SECONDS, Message, Side
 from lukhas_redis.testing import RunningServer
 
 

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Self, TypeAlias
 
 import redis.asyncio
 
-from benchmarks.peers.side import OWNERS, TTL_SECONDS, Message, Side, needed
+from benchmarks.optional import needed
+from benchmarks.peers.side import OWNERS, TTL_SECONDS, Message, Side
 from lukhas_redis.testing import RunningServer
 
 Document: TypeAlias = dict[str, Any]

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Self
 
 import redis
 
-from benchmarks.peers.side import OWNERS, TTL_SECONDS, AbsentError, Message, Side, needed
+from benchmarks.optional import AbsentError, needed
+from benchmarks.peers.side import OWNERS, TTL_SECONDS, Message, Side
 from lukhas_redis.testing import RunningServer
 
 # Harmless where they are known.

@@ -18,12 +18,13 @@ from benchmarks.counters import Counters, Probe
 from benchmarks.duel import summarise
 from benchmarks.memory import batched_keys
 from benchmarks.meters import Meter
+from benchmarks.optional import AbsentError
 from benchmarks.peers.agents import AgentsSession
 from benchmarks.peers.documents import Aiocache, Cashews, CashewsNear, RedisPy
 from benchmarks.peers.langgraph import LanggraphSaver
 from benchmarks.peers.ours import Ours
 from benchmarks.peers.runs import Run, recorded
-from benchmarks.peers.side import AbsentError, Message, Side
+from benchmarks.peers.side import Message, Side
 from benchmarks.plan import Plan
 from lukhas_redis.testing import RunningServer
 

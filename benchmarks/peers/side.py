@@ -1,14 +1,12 @@
 """What a way to keep an agent's state must be able to do to take part in the race.
 
-What belongs here: the interface of a side, what is said of it, finding its package. What does not: any side.
+What belongs here: the interface of a side, what is said of it. What does not: any side.
 Invariant: the two workers of a side share nothing but the server: each has connections of its own.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar, Self, TypeAlias
 
 from lukhas_redis.testing import RunningServer
@@ -16,10 +14,6 @@ from lukhas_redis.testing import RunningServer
 Message: TypeAlias = dict[str, Any]
 TTL_SECONDS = 3_600
 OWNERS = ("alpha", "beta")
-
-
-class AbsentError(Exception):
-    """A side that cannot take part here, and why."""
 
 
 class Side(ABC):
@@ -58,19 +52,3 @@ class Side(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Close the connections."""
-
-
-def needed(module: str, package: str) -> Any:
-    """A module of an optional package.
-
-    Raises:
-        AbsentError: It is not installed, or does not work with what is.
-    """
-    try:
-        version(package)
-    except PackageNotFoundError:
-        raise AbsentError("not installed") from None
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise AbsentError(f"cannot be imported: {error}") from error

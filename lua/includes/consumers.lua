@@ -8,14 +8,15 @@ local function consumer_remove(stream, group, consumer)
   return true
 end
 
--- Remove those that have nothing pending and were not heard of for a while; at most 100 a call.
+-- Remove those that have nothing pending and were not heard of for a while; at most 100 a call, however many others there
+-- are before them.
 local function consumers_reap(stream, group, idle_ms)
   local found = redis.pcall('XINFO', 'CONSUMERS', stream, group)
   local removed = 0
-  for i = 1, found.err and 0 or math.min(#found, 100) do
+  for i = 1, found.err and 0 or #found do
     local one = {}
     for j = 1, #found[i], 2 do one[found[i][j]] = found[i][j + 1] end
-    if one.idle >= idle_ms and one.pending == 0 and one.name ~= '@waiting' and consumer_remove(stream, group, one.name) then
+    if removed < 100 and one.idle >= idle_ms and one.pending == 0 and one.name ~= '@waiting' and consumer_remove(stream, group, one.name) then
       removed = removed + 1
     end
   end

@@ -2,6 +2,7 @@
 --- @include "includes/matching"
 --- @include "includes/whole"
 --- @include "includes/fmt"
+--- @include "includes/backlog"
 -- Events on their way to the bus: a plan of which stream each goes to, and carrying it out.
 -- `keys` has the streams by priority, and `later`, `due` and `wake`.
 --
@@ -9,7 +10,8 @@
 --        LKPAYLOAD          a payload is over the limit: bytes, limit
 --        LKBACKLOG          a stream of the bus is full of unhandled events: priority, limit
 local function emission_check(keys, event, max_payload, now)
-  local stream = keys[event.priority] or refuse('ARGUMENT', 'name=priority')
+  local known = {critical = true, high = true, normal = true, low = true}
+  local stream = known[event.priority] and keys[event.priority] or refuse('ARGUMENT', 'name=priority')
   matching('id', event.id, '^[0-9a-f-]+$')
   matching('event', event.event, '^[%w_.:/-]+$')
   if #event.payload > max_payload then refuse('PAYLOAD', 'bytes=' .. fmt(#event.payload) .. ' limit=' .. fmt(max_payload)) end
@@ -20,12 +22,15 @@ local function emission_check(keys, event, max_payload, now)
   return event
 end
 
--- The priority whose stream has no room for these events, or nil.
-local function emission_over(events, max_entries)
+-- The priority whose stream has no room for these events, or nil. A dry run trims nothing, so what could be counts as gone.
+local function emission_over(keys, events, max_entries, dry)
   local after = {}
   for _, event in ipairs(events) do
-    after[event.stream] = (after[event.stream] or redis.call('XLEN', event.stream)) + 1
-    if after[event.stream] > max_entries then return event.priority end
+    local stream = event.stream
+    after[stream] = (after[stream] or redis.call('XLEN', stream)) + 1
+    local excess = after[stream] - max_entries
+    local spare = excess > 0 and dry and stream ~= keys.later and backlog_finished(stream, excess) or 0
+    if excess > spare then return event.priority end
   end
 end
 
@@ -53,6 +58,8 @@ local function emission_apply(keys, event, now)
   local words = emission_words(event, now)
   if event.stream ~= keys.later then return redis.call('XADD', event.stream, '*', unpack(words)) end
   local waiting = redis.call('XADD', event.stream, '*', 'priority', event.priority, unpack(words))
-  redis.call('ZADD', keys.due, fmt(event.due_ms), waiting)
+  -- Members with one score are in the order of their letters: -10 must not come before -9.
+  local ms, seq = string.match(waiting, '^(%d+)%-(%d+)$')
+  redis.call('ZADD', keys.due, fmt(event.due_ms), ms .. '-' .. string.rep('0', 20 - #seq) .. seq)
   return waiting
 end

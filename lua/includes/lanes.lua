@@ -27,10 +27,13 @@ local function lane_leave(keys, rank, sid, now)
   local lane = redis.call('HGET', keys.busy, mark)
   if not lane then return false end
   redis.call('HDEL', keys.busy, mark, lane)
-  local first = redis.call('ZRANGEBYLEX', keys.parked, '[' .. lane .. ':', '(' .. lane .. ';', 'LIMIT', 0, 1)[1]
-  if not first then return false end
-  redis.call('ZREM', keys.parked, first)
-  local ms, seq = string.match(first, '0*(%d+)%-0*(%d+)$')
+  local first, ms, seq
+  repeat
+    first = redis.call('ZRANGEBYLEX', keys.parked, '[' .. lane .. ':', '(' .. lane .. ';', 'LIMIT', 0, 1)[1]
+    if not first then return false end
+    redis.call('ZREM', keys.parked, first)
+    ms, seq = string.match(first, ':0*(%d+)%-0*(%d+)$')
+  until ms
   local heir = ms .. '-' .. seq
   redis.call('HSET', keys.busy, lane, heir, rank .. '/' .. heir, lane)
   redis.call('ZADD', keys.held[rank], fmt(now), heir)

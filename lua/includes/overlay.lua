@@ -1,9 +1,9 @@
 -- Several operations as one: each is carried out on paper first, sees what those before it would have done, and only
 -- when all have succeeded is anything written. `redis` is replaced for all that follows: writes are noted, and reads of
--- hashes and list lengths see them. Members removed from a sorted set are no longer found; those added are not seen by
--- ranges, so a context made in this call is never chosen for eviction by it.
+-- hashes, list lengths, scores and deadlines see them. Members of a sorted set that were removed, or given a score, are not
+-- seen by its ranges, so a context that is written in this call is never chosen for eviction by it.
 local server = redis
-local overlay = {on = true, plan = {}, hashes = {}, lengths = {}, removed = {}, write = {}, read = {}}
+local overlay = {on = true, plan = {}, hashes = {}, lengths = {}, scores = {}, ends = {}, write = {}, read = {}}
 
 local function overlay_fields(key)
   overlay.hashes[key] = overlay.hashes[key] or {fields = {}}
@@ -35,16 +35,25 @@ function overlay.write.LTRIM(key, first)
   overlay.lengths[key] = math.min(overlay.lengths[key] or server.call('LLEN', key), -first)
 end
 
+local function overlay_scores(key)
+  overlay.scores[key] = overlay.scores[key] or {}
+  return overlay.scores[key]
+end
+
 function overlay.write.ZREM(key, ...)
-  overlay.removed[key] = overlay.removed[key] or {}
-  for _, member in ipairs({...}) do overlay.removed[key][member] = true end
+  for _, member in ipairs({...}) do overlay_scores(key)[member] = false end
 end
 
-function overlay.write.ZADD(key, _, member)
-  if overlay.removed[key] then overlay.removed[key][member] = nil end
+function overlay.write.ZADD(key, ...)
+  local given = {...}
+  for i = 1, #given, 2 do overlay_scores(key)[given[i + 1]] = tostring(given[i]) end
 end
 
-for _, name in ipairs({'SET', 'PEXPIREAT', 'PEXPIRE', 'XADD', 'RENAME', 'ZPOPMIN'}) do overlay.write[name] = function() end end
+function overlay.write.PEXPIREAT(key, deadline)
+  overlay.ends[key] = tonumber(deadline)
+end
+
+for _, name in ipairs({'SET', 'PEXPIRE', 'XADD', 'RENAME', 'ZPOPMIN'}) do overlay.write[name] = function() end end
 
 function overlay.read.HMGET(key, ...)
   local found, planned = server.call('HMGET', key, ...), overlay.hashes[key]
@@ -65,11 +74,27 @@ function overlay.read.LLEN(key)
   return overlay.lengths[key] or length
 end
 
+function overlay.read.ZMSCORE(key, ...)
+  local found, planned = server.call('ZMSCORE', key, ...), overlay.scores[key] or {}
+  for i, member in ipairs({...}) do
+    if planned[member] ~= nil then found[i] = planned[member] end
+  end
+  return found
+end
+
+function overlay.read.ZSCORE(key, member)
+  return overlay.read.ZMSCORE(key, member)[1]
+end
+
+function overlay.read.PEXPIRETIME(key)
+  return overlay.ends[key] or server.call('PEXPIRETIME', key)
+end
+
 local function overlay_members(key, found, step)
-  local removed, kept = overlay.removed[key], {}
-  if not removed then return found end
+  local planned, kept = overlay.scores[key], {}
+  if not planned then return found end
   for i = 1, #found, step do
-    if not removed[found[i]] then
+    if planned[found[i]] == nil then
       for j = i, i + step - 1 do kept[#kept + 1] = found[j] end
     end
   end
@@ -97,9 +122,18 @@ end
 
 local redis = {call = overlay_call, pcall = server.pcall, sha1hex = server.sha1hex}
 
--- In a dry run the operations run as if the tenant were live; what they noted is thrown away.
-local function overlay_live(flags)
+-- In a dry run the operations run as if the tenant were live and had its record; what they noted is thrown away.
+local function overlay_live(flags, shard)
   overlay_fields(flags).mode = 'live'
+  if server.call('HEXISTS', shard, 'shards') == 0 then overlay_fields(shard).shards = '1' end
+end
+
+-- Whether all that was noted is a repeat's: answers of record, written again so that the server confirms them.
+local function overlay_repeats()
+  for _, words in ipairs(overlay.plan) do
+    if words[1] ~= 'SET' or words[#words] ~= 'KEEPTTL' then return false end
+  end
+  return true
 end
 
 -- Carry out what was noted. The first of it is an XADD, the only command that can refuse once types were checked.

@@ -4,7 +4,7 @@
 -- Which events a claim takes. `ready` holds, for each priority, the held events by the time they are free again:
 -- lapsed, due for a retry, or released by their ordering key. Finding those costs no look at the pending list.
 local function selection_check(keys, group, now, count)
-  local plan = {taken = {}, ready = {}, at = {}, last = {}, budget = 64}
+  local plan = {taken = {}, ready = {}, at = {}, last = {}, had = {}, budget = 64}
   for rank = 1, 4 do
     local state = redis.pcall('XPENDING', keys.streams[rank], group)
     if state.err then
@@ -23,20 +23,24 @@ local function selection_promote(keys, plan)
   local moved = 0
   for i = 1, #plan.due, 2 do
     if tonumber(plan.due[i + 1]) > plan.now then break end
-    local entry = redis.call('XRANGE', keys.later, plan.due[i], plan.due[i])[1]
-    if entry then
-      local fields = entry[2]
+    -- What somebody else put there (no id, no event) is taken away; an event whose stream takes none stays.
+    local found = redis.pcall('XRANGE', keys.later, plan.due[i], plan.due[i])
+    local fields, made = found[1] and found[1][2], nil
+    if fields and fields[1] == 'priority' and fields[3] and #fields < 100 then
       local rank = ({critical = 1, high = 2, normal = 3, low = 4})[fields[2]] or 3
-      redis.call('XADD', keys.streams[rank], '*', unpack(fields, 3))
-      redis.call('XDEL', keys.later, plan.due[i])
-      moved = moved + 1
+      made = redis.pcall('XADD', keys.streams[rank], '*', unpack(fields, 3))
     end
-    redis.call('ZREM', keys.due, plan.due[i])
+    if not (made and made.err) then
+      if fields then redis.call('XDEL', keys.later, plan.due[i]) end
+      redis.call('ZREM', keys.due, plan.due[i])
+      moved = moved + (made and 1 or 0)
+    end
   end
   return moved
 end
 
 local function selection_give(keys, plan, rank, sid, deliveries, fields)
+  plan.had[rank .. '/' .. sid] = true
   plan.taken[#plan.taken + 1] = {fmt(rank), sid, fmt(deliveries), fields}
   redis.call('ZADD', keys.held[rank], plan.until_ms, sid)
 end
@@ -63,15 +67,22 @@ end
 local function selection_bury(keys, plan, rank, sid, deliveries, last)
   local entry = redis.call('XRANGE', keys.streams[rank], sid, sid)[1]
   if not entry then return selection_lose(keys, plan, rank, sid) end
-  dead_apply(keys.dead, plan.max_dead, plan.group, rank, sid, entry[2], {reason = 'deliveries', handler = '',
-    error = 'its last worker gave no sign of life', deliveries = deliveries, consumer = last, now = plan.now})
+  local is_dead = pcall(function()
+    dead_apply(keys.dead, plan.max_dead, plan.group, rank, sid, entry[2], {reason = 'deliveries', handler = '',
+      error = 'its last worker gave no sign of life', deliveries = deliveries, consumer = last, now = plan.now})
+  end)
+  -- Where the stream of dead letters takes none it stays what it is.
+  if not is_dead then return end
   tally_add(plan.tally, 'dead', 1)
   delivery_finish(keys, plan.group, rank, sid, plan.now)
 end
 
 -- Take one event that was held: the pending list follows, also where its group was lost and is there again.
 local function selection_again(keys, plan, rank, sid)
-  local row = redis.call('XPENDING', keys.streams[rank], plan.group, sid, sid, 1)[1] or {sid, '@waiting', 0, 0}
+  local rows = redis.pcall('XPENDING', keys.streams[rank], plan.group, sid, sid, 1)
+  -- No id: somebody else put it there.
+  if rows.err then return redis.call('ZREM', keys.held[rank], sid) end
+  local row = rows[1] or {sid, '@waiting', 0, 0}
   local deliveries = row[4] + 1
   if deliveries > plan.max_deliveries then return selection_bury(keys, plan, rank, sid, row[4], row[2]) end
   local entry = redis.call('XCLAIM', keys.streams[rank], plan.group, plan.consumer, 0, sid, 'RETRYCOUNT', deliveries, 'FORCE')[1]
@@ -107,8 +118,9 @@ end
 local function selection_take(keys, plan, rank, most)
   local ready = plan.ready[rank]
   while #plan.taken < most and ready[plan.at[rank]] and tonumber(ready[plan.at[rank] + 1]) <= plan.now do
-    selection_again(keys, plan, rank, ready[plan.at[rank]])
+    local sid = ready[plan.at[rank]]
     plan.at[rank] = plan.at[rank] + 2
+    if not plan.had[rank .. '/' .. sid] then selection_again(keys, plan, rank, sid) end
   end
   while #plan.taken < most do
     if plan.budget <= 0 then plan.more = true return end

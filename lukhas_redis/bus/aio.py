@@ -64,6 +64,7 @@ class AsyncContextBus:
         self._owns_store = False
         self._stopping: asyncio.Event | None = None
         self._grace_seconds = 10.0
+        self._quiet = False
 
     @classmethod
     def connect(cls, url: str | None = None, *, tenant: str | None = None, settings: Settings | None = None) -> Self:
@@ -182,11 +183,13 @@ class AsyncContextBus:
                     Runner(self.store, one, consumer, waiting, waker, shard, dry_run=dry_run)
                     for one in self._subscriptions
                 ]
+            if self._quiet:
+                self.quiet()
             await self._work(dry_run=dry_run)
         finally:
             for waker in wakers:
                 await waker.close()
-            self._stopping = None
+            self._stopping, self._quiet = None, False
 
     async def _known(self) -> None:
         """The number of shards decides how many runners there are."""
@@ -229,6 +232,17 @@ class AsyncContextBus:
         """Have `run` take nothing more and return when its handlers are done (or the grace is over)."""
         if self._stopping is not None:
             self._stopping.set()
+
+    def quiet(self) -> None:
+        """Have `run` take nothing more, finish what is in hand, and then do nothing until `stop`."""
+        self._quiet = True
+        for runner in self._runners:
+            runner.quiet()
+
+    @property
+    def in_hand(self) -> int:
+        """How many events its handlers have, or are about to get."""
+        return sum(runner.in_hand for runner in self._runners)
 
     async def _upkeep(self) -> None:
         """Forget what every group has finished; by chance not all workers at once."""

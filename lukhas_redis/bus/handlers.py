@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from lukhas_redis.bus.transactions import Transaction
 from lukhas_redis.bus_models import BusEvent
 from lukhas_redis.errors import InvalidArgument
+from lukhas_redis.ops.bus.common import milliseconds
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -28,11 +29,15 @@ class Reject(Exception):
 
 
 class Retry(Exception):
-    """Raised by a handler: handle the event again after `delay` (seconds or timedelta; None = the usual backoff)."""
+    """Raised by a handler: handle the event again after `delay` (seconds or timedelta; None = the usual backoff).
+
+    Raises:
+        InvalidArgument: `delay` is no time span from 0 to a year; raised in a handler it counts as a failure of it.
+    """
 
     def __init__(self, reason: str = "", *, delay: float | timedelta | None = None) -> None:
         super().__init__(reason)
-        self.delay = delay
+        self.delay_ms = None if delay is None else milliseconds(delay, "delay")
 
 
 @dataclass(frozen=True)
@@ -120,8 +125,7 @@ def judge(error: BaseException) -> Failure:
     if isinstance(error, TimeoutError):
         return Failure("timeout", text)
     if isinstance(error, Retry):
-        delay = error.delay.total_seconds() if isinstance(error.delay, timedelta) else error.delay
-        return Failure("retry", text, delay_ms=None if delay is None else max(0, int(delay * 1000)))
+        return Failure("retry", text, delay_ms=error.delay_ms)
     return Failure("error", text)
 
 

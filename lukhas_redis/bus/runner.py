@@ -87,6 +87,8 @@ class Runner:
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._recover = False
+        self._quiet = False
+        self._joined = False
         self._acks = Acks(store, subscription.group, consumer)
         self._peek = Peek(store, subscription, shard)
         self.progress = Progress()
@@ -105,6 +107,9 @@ class Runner:
             if not self._dry:
                 await self._patiently(self._join)
             while not self._stopping.is_set():
+                if self._quiet:
+                    await self._stopping.wait()
+                    break
                 try:
                     await self._turn()
                     pause = 0.05
@@ -148,7 +153,7 @@ class Runner:
         for one in claimed.unreadable:
             await self._bury(one)
         took = self._take(claimed.events)
-        if not took and not claimed.more and not claimed.unreadable:
+        if not took and not claimed.more and not claimed.unreadable and not self._stopping.is_set():
             limit = _IDLE_SECONDS if claimed.next_ms is None else min(_IDLE_SECONDS, claimed.next_ms / 1000)
             await self._waker.wait(limit)
 
@@ -183,9 +188,20 @@ class Runner:
     async def _join(self) -> None:
         sub = self._sub
         created, healed = await self._store.run(
-            ops.join(self._store.space, sub.group, waiting=self._waiting, start=sub.start, shard=self._shard), "join"
+            ops.join(
+                self._store.space,
+                sub.group,
+                waiting=self._waiting,
+                start=sub.start,
+                again=self._joined,
+                shard=self._shard,
+            ),
+            "join",
         )
-        if healed:
+        again, self._joined = self._joined, True
+        if healed and created and again:
+            _LOG.warning("group %s was lost with its books and begins again with what is there", sub.group)
+        elif healed:
             _LOG.warning("group %s was lost from %d streams and goes on where it was", sub.group, healed)
         elif created:
             _LOG.info("group %s is new", sub.group)
@@ -389,7 +405,17 @@ class Runner:
                 if hand is not None and not hand.task.done() and not self._acks.has(event):
                     self._lost(hand)
 
+    @property
+    def in_hand(self) -> int:
+        """How many events it has."""
+        return len(self._hands)
+
     # -- the end ----------------------------------------------------------------------------------------------
+
+    def quiet(self) -> None:
+        """Take nothing more; what is in hand goes on."""
+        self._quiet = True
+        self._waker.interrupt()
 
     async def stop(self, grace_seconds: float) -> None:
         """Take nothing more; what is in hand may end within `grace_seconds`, then it is given back."""

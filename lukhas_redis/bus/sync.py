@@ -50,6 +50,7 @@ class ContextBus:
         self.store = store
         self._owns_store = False
         self._consumer = consumer_name()
+        self._joined: set[tuple[str, int]] = set()
 
     @classmethod
     def connect(cls, url: str | None = None, *, tenant: str | None = None, settings: Settings | None = None) -> Self:
@@ -130,7 +131,7 @@ class ContextBus:
                 "claim",
             )
             if claimed is None:
-                store.run(ops.join(store.space, group, waiting=waiting, start=start, shard=shard), "join")
+                self._join(group, waiting, start, shard)
                 continue
             if claimed.state == "PAUSED":
                 raise TenantPaused(f"tenant {store.tenant} is paused: no events are handed out; finishing them works")
@@ -151,7 +152,14 @@ class ContextBus:
         try:
             store.run(ops.listen(store.space, self._consumer, waiting=waiting, block_ms=max(1, block)), "listen")
         except GroupNotFound:
-            store.run(ops.join(store.space, group, waiting=waiting, start=start), "join")
+            self._join(group, waiting, start, 0)
+
+    def _join(self, group: str, waiting: str, start: str, shard: int) -> None:
+        again = (group, shard) in self._joined
+        self.store.run(
+            ops.join(self.store.space, group, waiting=waiting, start=start, again=again, shard=shard), "join"
+        )
+        self._joined.add((group, shard))
 
     def ack(self, group: str, *events: BusEvent) -> dict[str, str]:
         """Finish events that `read` gave; by event id: DONE, FENCED (another has it) or GONE (finished before).

@@ -20,9 +20,10 @@ from lukhas_redis.models import Appended
 class Json(click.ParamType[Any]):
     """A JSON text whose top is of one kind."""
 
-    def __init__(self, kind: type, name: str) -> None:
+    def __init__(self, kind: type, name: str, *, empty: bool = False) -> None:
         self.kind = kind
         self.name = name
+        self.empty = empty
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse it; the message does not repeat the text, which may be long or secret."""
@@ -30,8 +31,8 @@ class Json(click.ParamType[Any]):
             found = json.loads(value)
         except (ValueError, RecursionError) as error:
             self.fail(f"is no JSON ({error!s:.80})", param, ctx)
-        if type(found) is not self.kind or not found:
-            self.fail(f"must be a JSON {self.name} with something in it", param, ctx)
+        if type(found) is not self.kind or not (found or self.empty):
+            self.fail(f"must be a JSON {self.name}{'' if self.empty else ' with something in it'}", param, ctx)
         return found
 
 

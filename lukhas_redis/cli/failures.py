@@ -32,8 +32,26 @@ class NotSet(LukhasRedisError):
     exit_code: ClassVar[int] = 3
 
 
+class NoSuchLetter(LukhasRedisError):
+    """Some of the dead letters that were named are not there, or stay; the others were dealt with."""
+
+    code = "LETTER_NOT_FOUND"
+    exit_code: ClassVar[int] = 3
+
+
+class BadApp(InvalidArgument):
+    """What a worker was to run cannot be imported, or is no bus with subscriptions; nothing was taken."""
+
+    code = "BAD_APP"
+
+
 _HINTS: tuple[tuple[type[LukhasRedisError], str], ...] = (
     (errors.ContextNotFound, "`lukhas ls` lists what is there; --tenant looks at another tenant"),
+    (errors.GroupNotFound, "`lukhas bus groups` lists those there are; a group is made by its first worker"),
+    (errors.GroupPending, "`lukhas bus pending GROUP` lists what it has in hand; --force gives all of it up"),
+    (NoSuchLetter, "`lukhas dlq ls` lists what is there; a letter whose group was retired can only be dropped"),
+    (BadApp, "an app is MODULE:ATTRIBUTE; `python -c 'import MODULE'` shows the whole of an error in it"),
+    (errors.Backlog, "`lukhas bus status` says which group lags; `lukhas bus retire` ends one that nobody works for"),
     (errors.StoreFull, "`lukhas stats` shows the limits; `lukhas flags set max_entries N` raises one"),
     (errors.TenantPaused, "`lukhas flags audit` says who paused it; `lukhas flags set mode live` resumes"),
     (errors.LeaseHeld, "`lukhas show ID` says who holds it; `lukhas release ID` ends the lease of a worker that died"),

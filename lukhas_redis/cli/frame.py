@@ -8,7 +8,8 @@ Invariant: an option that was not given is not passed on, so settings keep their
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ import click
 from lukhas_redis.cli.failures import NotConfirmed
 
 if TYPE_CHECKING:
+    from lukhas_redis.bus import ContextBus
     from lukhas_redis.settings import Settings
     from lukhas_redis.store import ContextStore
 
@@ -82,6 +84,18 @@ class Session:
         quiet = self.settings.model_copy(update={"metrics": False})
         return ContextStore.connect(self.target, settings=quiet)
 
+    @contextmanager
+    def bus(self) -> Generator[ContextBus]:
+        """The bus of the target, with a store that is closed after it.
+
+        Raises:
+            InvalidArgument: The URL or the tenant is wrong.
+        """
+        from lukhas_redis.bus import ContextBus
+
+        with self.store() as store:
+            yield ContextBus(store)
+
     def say(self, text: str) -> None:
         """Tell the person something that is not the result."""
         click.echo(text, err=True)
@@ -98,6 +112,11 @@ class Session:
             raise NotConfirmed(f"{question} Nobody can be asked here: give --yes, or --dry-run to see what it would do")
         if not click.confirm(question, err=True):
             raise NotConfirmed("nothing was changed", refused=True)
+
+
+def is_dry(store: ContextStore, *, asked: bool) -> bool:
+    """Whether what was done changed nothing, because that was asked for or because the tenant is in dry run."""
+    return asked or store.stats().mode == "dry_run"
 
 
 pass_session: Callable[[Callable[..., Any]], Callable[..., Any]] = click.make_pass_decorator(Session, ensure=True)

@@ -1,6 +1,7 @@
-"""`lukhas tail`: lifecycle events, those kept and those to come.
+"""`lukhas tail`: lifecycle events or those of the bus, those kept and those to come.
 
-What belongs here: where to begin, merging shards, following. What does not: what an event means (docs/cli.md).
+What belongs here: where to begin, merging shards, following. What does not: what an event means (docs/cli.md), reading
+the bus (`bus_reader`).
 Invariant: every event kept by the server since the beginning is shown once, in the order of the server's clock; a
 server that goes away while following is waited for.
 """
@@ -10,24 +11,24 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lukhas_redis.cli import shapes
 from lukhas_redis.cli.frame import Leaf, Session, pass_session
 from lukhas_redis.cli.output import moment, print_json_line
+from lukhas_redis.cli.when import age_ms, server_now_ms
 from lukhas_redis.errors import LukhasRedisError
 from lukhas_redis.models import Event
 
 if TYPE_CHECKING:
+    from lukhas_redis.bus_models import BusEvent
     from lukhas_redis.store import ContextStore
 
 _PAGE = 1000
 _LAST = 10
-_UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_AGE = re.compile(r"([0-9]{1,9})([smhd])")
 _EVENT_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?", re.ASCII)
 
 
@@ -38,7 +39,7 @@ class Since(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Check the form; what it means depends on the server's clock."""
-        if value != "all" and not _AGE.fullmatch(value) and not _EVENT_ID.fullmatch(value):
+        if value != "all" and age_ms(value) is None and not _EVENT_ID.fullmatch(value):
             self.fail(f"{value!r:.40} is neither an age such as 30s, 10m, 2h, 1d, nor an event id, nor all", param, ctx)
         return value
 
@@ -54,25 +55,57 @@ class Since(click.ParamType[str]):
 @click.option(
     "--interval", type=click.FloatRange(0.05, 60), default=0.5, show_default=True, help="Seconds to the next look."
 )
+@click.option("--bus", is_flag=True, help="Events of the bus instead; no group is joined, nothing is taken.")
+@click.option("--pattern", "patterns", multiple=True, help="With --bus: only names that fit; may be given again.")
 @pass_session
-def tail(session: Session, since: str | None, limit: int | None, *, follow: bool, interval: float) -> None:
+def tail(
+    session: Session,
+    since: str | None,
+    limit: int | None,
+    patterns: tuple[str, ...],
+    *,
+    follow: bool,
+    interval: float,
+    bus: bool,
+) -> None:
     """Show lifecycle events as they happen. With -o json: one object a line."""
+    if patterns and not bus:
+        raise click.UsageError("--pattern is for --bus")
     with session.store() as store:
-        reader = Reader(store, since or "all")
-        kept = deque(reader.new(), maxlen=limit or (None if since else _LAST))
-        _print(session, kept)
+        look = _bus_look(store, since or "all", patterns) if bus else Reader(store, since or "all").new
+        show = _show_bus if bus else _show
+        for event in deque(look(), maxlen=limit or (None if since else _LAST)):
+            show(session, event)
+        if follow:
+            _follow(session, look, show, interval)
+
+
+def _follow(
+    session: Session, look: Callable[[], list[Any]], show: Callable[[Session, Any], None], interval: float
+) -> None:
+    troubled = False
+    while True:
+        time.sleep(interval)
+        try:
+            found = look()
+        except LukhasRedisError as error:
+            if not error.retryable:
+                raise
+            if not troubled:
+                session.say(f"lukhas: {error.message}; still trying")
+            troubled = True
+            continue
         troubled = False
-        while follow:
-            time.sleep(interval)
-            try:
-                _print(session, reader.new())
-                troubled = False
-            except LukhasRedisError as error:
-                if not error.retryable:
-                    raise
-                if not troubled:
-                    session.say(f"lukhas: {error.message}; still trying")
-                troubled = True
+        for event in found:
+            show(session, event)
+
+
+def _bus_look(store: ContextStore, since: str, patterns: tuple[str, ...]) -> Callable[[], list[Any]]:
+    from lukhas_redis.cli.bus_reader import BusReader, fitting, id_before
+
+    age = age_ms(since)
+    after = "0-0" if since == "all" else since
+    return BusReader(store, after if age is None else id_before(server_now_ms(store) - age), fitting(patterns)).new
 
 
 class Reader:
@@ -101,15 +134,23 @@ class Reader:
 
 
 def _start(since: str, now_ms: int) -> str:
-    age = _AGE.fullmatch(since)
-    if age:
-        return str(max(0, now_ms - int(age[1]) * _UNITS_MS[age[2]]))
+    age = age_ms(since)
+    if age is not None:
+        return str(max(0, now_ms - age))
     return "0" if since == "all" else since
 
 
-def _print(session: Session, found: Iterable[Event]) -> None:
-    for event in found:
-        if session.json:
-            print_json_line(shapes.event(event))
-        else:
-            click.echo(f"{moment(event.at_ms)}  {event.event:<20}  {event.context_id}  v{event.version}")
+def _show(session: Session, event: Event) -> None:
+    if session.json:
+        print_json_line(shapes.event(event))
+    else:
+        click.echo(f"{moment(event.at_ms)}  {event.event:<20}  {event.context_id}  v{event.version}")
+
+
+def _show_bus(session: Session, event: BusEvent) -> None:
+    from lukhas_redis.cli import bus_shapes
+
+    if session.json:
+        print_json_line(bus_shapes.event(event))
+    else:
+        click.echo(f"{moment(bus_shapes.stream_ms(event))}  {event.priority:<8}  {event.event:<24}  {event.event_id}")

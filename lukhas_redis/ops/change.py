@@ -37,7 +37,7 @@ from lukhas_redis.ops.bus.transaction import Outbox, with_events
 from lukhas_redis.ops.folding import fold
 from lukhas_redis.ops.preserve import limit_args, rewrite, ttl_milliseconds, version_argument
 from lukhas_redis.ops.refusals import explain
-from lukhas_redis.ops.restore import found_in
+from lukhas_redis.ops.restore import found_in, refusal
 from lukhas_redis.ops.space import Space, aside, settle
 from lukhas_redis.ops.sweep import sweep_around
 from lukhas_redis.ops.writing import ACCOUNT_KEYS, Write, begin, common_args, context_keys, lease_argument, shard_keys
@@ -178,7 +178,6 @@ def _answer(wanted: _Wanted, reply: Sequence[bytes]) -> tuple[str, int, int, str
 
 
 def _changed(space: Space, wanted: _Wanted) -> Op[Sequence[bytes]]:
-    subject = _subject(space, wanted)
     try:
         for _ in range(_MOST_STEPS):
             yield from _check(space, wanted)
@@ -194,10 +193,11 @@ def _changed(space: Space, wanted: _Wanted) -> Op[Sequence[bytes]]:
     except _DoneError as done:
         return done.answer
     except Refused as refused:
-        space.near.forget(wanted.cid)
         space.seen.forget(wanted.cid)
-        raise explain(refused, subject, reset=space.resets > 0) from None
-    raise StoreFull(f"{subject}: others change it, or fill the tenant, faster than this change can be made")
+        raise (yield from refusal(space, wanted.cid, refused, tells=not wanted.write.dry)) from None
+    raise StoreFull(
+        f"{_subject(space, wanted)}: others change it, or fill the tenant, faster than this change can be made"
+    )
 
 
 def _check(space: Space, wanted: _Wanted) -> Op[None]:

@@ -91,11 +91,17 @@ def found_in(space: Space, cid: str) -> Op[Found]:
     try:
         return (yield from read(space, cid))
     except Refused as refused:
-        space.near.forget(cid)
-        subject = f"context {cid} of tenant {space.tenant}"
-        raise explain(refused, subject, reset=space.resets > 0) from None
+        raise (yield from refusal(space, cid, refused)) from None
     except (ContextCorrupted, UnsupportedFormat) as error:
         raise (yield from _damaged(space, cid, error)) from error
+
+
+def refusal(space: Space, cid: str, refused: Refused, *, tells: bool = True) -> Op[LukhasRedisError]:
+    """The error a refusal stands for. Damage that a script found is told as that which a reader finds (`tells`)."""
+    space.near.forget(cid)
+    if tells and refused.word == "LKCORRUPT" and refused.facts.get("key") in ("ctx", "segs"):
+        yield from _report(space, cid)
+    return explain(refused, f"context {cid} of tenant {space.tenant}", reset=space.resets > 0)
 
 
 def _damaged(space: Space, cid: str, error: LukhasRedisError) -> Op[LukhasRedisError]:

@@ -53,7 +53,7 @@ CATALOG: tuple[Measure, ...] = (
         ("reason",),
         "Contexts removed from the store to give back room.",
         "`ttl_expired`: `sweep`; `lru_eviction` (policy `evict_lru`) and `memory_pressure` (`evict_oldest`): a "
-        "`preserve` that had to make room",
+        "`preserve`, `append` or `patch` that had to make room",
     ),
     Measure(
         "context_expired_immediately_removed_total",

@@ -11,7 +11,7 @@ from typing import Any
 from zlib import crc32
 
 from lukhas_redis.errors import LukhasRedisError
-from lukhas_redis.models import Context, FlagChange, Handoff, Preserved, Stats, Swept
+from lukhas_redis.models import Appended, Context, FlagChange, Handoff, Patched, Preserved, Stats, Swept
 from lukhas_redis.settings import Settings
 from lukhas_redis.telemetry.catalog import UNKNOWN
 from lukhas_redis.telemetry.instruments import Instruments
@@ -30,6 +30,8 @@ class Recorder:
         instruments.reserved.update(settings.policies)
         self._kinds: dict[type, Callable[[Any, float | None], None]] = {
             Preserved: self._preserved,
+            Appended: self._appended,
+            Patched: self._appended,
             Context: self._restored,
             Handoff: self._handed_off,
             Swept: self._swept,
@@ -66,15 +68,21 @@ class Recorder:
         to.ratio.child(kind).set(result.compression_ratio)
         if seconds is not None:
             to.preserve_seconds.child(kind, level).observe(seconds)
-        if result.evicted:
-            reason = "lru_eviction" if self._policy == "evict_lru" else "memory_pressure"
-            to.evictions.child(reason).inc(result.evicted)
+        self._evicted(result.evicted)
         if result.serialize_ms > self._settings.max_serialization_time_ms:
             to.slow.child("serialization").inc()
         if result.compress_ms > self._settings.max_compression_time_ms:
             to.slow.child("compression").inc()
         if shrinks_poorly(result, self._settings):
             to.poor.child(kind).inc()
+
+    def _appended(self, result: Appended, _: float | None) -> None:
+        self._evicted(result.evicted)
+
+    def _evicted(self, count: int) -> None:
+        if count:
+            reason = "lru_eviction" if self._policy == "evict_lru" else "memory_pressure"
+            self._to.evictions.child(reason).inc(count)
 
     def _restored(self, result: Context, seconds: float | None) -> None:
         if seconds is not None:

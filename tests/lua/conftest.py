@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from lukhas_redis.testing import RunningServer, frozen_expiry
+from tests.lua.bus import Bus
 from tests.lua.shard import Shard
 
 
@@ -23,3 +24,11 @@ def shard(server: RunningServer, tenant: str) -> Generator[Shard]:
         shard = Shard(client, tenant)
         shard.open()
         yield shard
+
+
+@pytest.fixture
+def bus(shard: Shard) -> Bus:
+    """The bus of that shard, with one consumer group `g`."""
+    bus = Bus(shard)
+    bus.join()
+    return bus

@@ -182,6 +182,16 @@ class Attempt:
         return f"{self.script.name} {dict(self.args)!r} {self.words!r:.3000}"
 
 
+def scripts_of_contexts() -> list[str]:
+    """All scripts but those of the bus, which `bus_mischief` calls."""
+    return [name for name in script_names() if not is_of_bus(load(name))]
+
+
+def is_of_bus(script: Script) -> bool:
+    """Whether it takes a key of the bus."""
+    return any("}:bus:" in row.pattern for row in script.keys)
+
+
 class Mischief:
     """Makes calls and damage for one shard."""
 
@@ -189,7 +199,7 @@ class Mischief:
         self.shard = shard
         self.random = Random(seed)
         self.habits: Mapping[str, Arg] = {}
-        self.scripts = [load(name) for name in script_names()]
+        self.scripts = [load(name) for name in scripts_of_contexts()]
         # The writers of contexts meet everything else, so they come more often.
         self.weights = [OFTEN_CALLED.get(script.name, 2 if "id" in script.arg_names else 1) for script in self.scripts]
 

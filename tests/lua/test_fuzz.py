@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
 from random import SystemRandom
 
 import pytest
 import redis
 
 from lukhas_redis.calls import Refused
-from lukhas_redis.scripts import script_names
-from lukhas_redis.testing import Dump, difference
 from tests.fix_hypothesis import NIGHTLY
-from tests.lua.mischief import Attempt, Mischief
+from tests.lua.fuzzing import SERVER_REFUSALS, changed, memory
+from tests.lua.mischief import Attempt, Mischief, scripts_of_contexts
 from tests.lua.shard import Shard
 
 EPISODE = 10
@@ -31,12 +28,6 @@ NOTHING_DONE = {b"PURGE", b"VICTIMS", b"SESSION", b"LIVE", b"LOOK", b"FOLD"}
 OFTEN = {"WRONGTYPE", "SESSION", "LIVE", "LKABSENT", "LKARGUMENT", "LKCONFLICT", "LKCORRUPT", "LKPAUSED", "LKSTAGE"}
 OFTEN |= {"LOOK", "FOLD", "LKLEASED", "LKFENCED", "folded"}
 SELDOM = {"VICTIMS", "LKFULL", "LKREUSED", "LKOWNER", "LKSHARDS", "LKRESET"}
-# What a server says of its own: another type, no memory, or a stream that is at its end.
-SERVER_REFUSALS = (
-    "WRONGTYPE ",
-    "command not allowed when used memory",
-    "The stream has exhausted the last possible ID",
-)
 
 
 @pytest.mark.slow
@@ -53,12 +44,12 @@ def test_what_is_refused_or_a_dry_run_changes_nothing(shard: Shard) -> None:
             mischief.damage(attempt)
         mode = _mode(shard, attempt)
         before = shard.dump()
-        with _memory(shard, is_full=mischief.random.random() < 0.02):
+        with memory(shard, is_full=mischief.random.random() < 0.02):
             outcome, may_change = _run(shard, attempt, mode=mode)
         outcomes[f"{attempt.script.name} {outcome}"] += 1
         if may_change:
             continue
-        lines = _changed(shard, before)
+        lines = changed(shard, before)
         assert not lines, f"LUKHAS_FUZZ_SEED={SEED}, call {number}: {outcome}\n{attempt}\n" + "\n".join(lines)
     _reached_everything(outcomes)
 
@@ -68,21 +59,6 @@ def _mode(shard: Shard, attempt: Attempt) -> str:
     flags = attempt.key("flags")
     found = shard.client.hget(flags, "mode") if flags and shard.client.type(flags) == b"hash" else None
     return found.decode("latin-1") if isinstance(found, bytes) else str(attempt.args["mode"])
-
-
-@contextmanager
-def _memory(shard: Shard, *, is_full: bool) -> Generator[None]:
-    """For one call the server has no memory left (where it lets itself be told so)."""
-    if not is_full:
-        yield
-        return
-    with suppress(redis.ResponseError):
-        shard.client.config_set("maxmemory", 1)
-    try:
-        yield
-    finally:
-        with suppress(redis.ResponseError):
-            shard.client.config_set("maxmemory", 0)
 
 
 def _run(shard: Shard, attempt: Attempt, *, mode: str) -> tuple[str, bool]:
@@ -107,18 +83,9 @@ def _must_be_dry(attempt: Attempt, mode: str) -> bool:
     return own or (mode == "dry_run" and attempt.script.name not in OUTSIDE_MODES)
 
 
-def _changed(shard: Shard, before: Dump) -> list[str]:
-    after, now = shard.dump(), shard.now_ms()
-    was, is_now = (
-        {key: one for key, one in found.items() if one.deadline_ms is None or one.deadline_ms > now}
-        for found in (before, after)
-    )
-    return difference(was, is_now)
-
-
 def _reached_everything(outcomes: Counter[str]) -> None:
     """A fuzz that only ever meets refusals proves little: every script succeeded, and many refusals were met."""
     good = {pair.split()[0] for pair in outcomes if pair.split()[1] in ("OK", "answer", "folded")}
-    assert good == set(script_names()), outcomes
+    assert good == set(scripts_of_contexts()), outcomes
     words = {pair.split()[1] for pair in outcomes}
     assert words >= OFTEN | (SELDOM if NIGHTLY else set()), outcomes

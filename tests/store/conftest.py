@@ -15,11 +15,12 @@ import redis
 from redis.cluster import RedisCluster
 
 from lukhas_redis import AsyncContextStore
+from lukhas_redis.bus import AsyncContextBus
 from lukhas_redis.keys import KeySpace, ShardKeys
 from lukhas_redis.testing import Dump, dump
 from tests.fix_farm import Topology
 from tests.fix_hypothesis import NIGHTLY
-from tests.store.faces import FACES, connect
+from tests.store.faces import FACES, Reader, connect, connect_bus
 
 
 class MakesStores(Protocol):
@@ -27,6 +28,22 @@ class MakesStores(Protocol):
 
     def __call__(self, **changes: Any) -> AsyncContextStore:
         """`changes` are settings."""
+        ...
+
+
+class MakesBuses(Protocol):
+    """Makes a bus of the test's tenant; each is closed with the test."""
+
+    def __call__(self, **changes: Any) -> AsyncContextBus:
+        """`changes` are settings."""
+        ...
+
+
+class MakesReaders(Protocol):
+    """Makes a consumer group at work."""
+
+    def __call__(self, bus: AsyncContextBus, group: str, pattern: str = "*", **options: Any) -> Reader:
+        """`options` are those of `ContextBus.read` and `AsyncContextBus.subscribe` alike."""
         ...
 
 
@@ -102,6 +119,36 @@ async def make(face: str, topology: Topology, tenant: str) -> AsyncGenerator[Mak
 def store(make: MakesStores) -> AsyncContextStore:
     """A store with the default settings, but for the throughput limit, which has a test of its own."""
     return make()
+
+
+@pytest.fixture
+async def make_bus(face: str, topology: Topology, tenant: str) -> AsyncGenerator[MakesBuses]:
+    """A function that makes buses of one tenant, as in `make_bus(shards=4)`."""
+    made: list[AsyncContextBus] = []
+
+    def one(**changes: Any) -> AsyncContextBus:
+        made.append(connect_bus(face, topology.url, tenant, **{"max_context_throughput_mbps": 0, **changes}))
+        return made[-1]
+
+    yield one
+    for bus in made:
+        await bus.close()
+
+
+@pytest.fixture
+def bus(make_bus: MakesBuses, topology: Topology) -> AsyncContextBus:
+    """A bus with the default settings; on a cluster, of a tenant with four shards."""
+    return make_bus(shards=4 if topology.kind == "cluster" else 1)
+
+
+@pytest.fixture
+def reader(face: str) -> MakesReaders:
+    """A function that makes consumer groups of the bus's face, as in `reader(bus, "billing")`."""
+
+    def one(bus: AsyncContextBus, group: str, pattern: str = "*", **options: Any) -> Reader:
+        return Reader(face, bus, group, pattern, **options)
+
+    return one
 
 
 @pytest.fixture

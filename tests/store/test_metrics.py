@@ -8,10 +8,12 @@ Invariant: each test has metrics of its own, so that names used by other tests o
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from os import urandom
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import redis
 from prometheus_client import CollectorRegistry
 
 from lukhas_redis.aio import AsyncContextStore
@@ -22,6 +24,8 @@ from lukhas_redis.testing import RunningServer, wait_until
 from tests.fix_servers import StartsServers
 
 ABSENT = "11111111-1111-4111-8111-111111111111"
+NOISE = urandom(2500)  # does not shrink
+HITS = ("false", "true")
 DATA = {"turns": [{"role": "user", "text": "hello"}] * 50}
 Makes = Callable[..., ContextStore]
 Begins = Callable[[], "Watch"]
@@ -144,6 +148,57 @@ def test_evicted_contexts(watch: Begins, make: Makes, policy: str, reason: str) 
     assert watched.moved()[sample("lukhas_context_cache_evictions_total", reason=reason)] == 1
 
 
+CHANGES: dict[str, Callable[[ContextStore, str], Any]] = {
+    "append": lambda store, cid: store.append(cid, ("log",), [NOISE[:1000]]),
+    "patch": lambda store, cid: store.patch(cid, {"more": NOISE[:1000]}),
+    # Over `inline_body_bytes`: the whole is written, by the script of preserve.
+    "large append": lambda store, cid: store.append(cid, ("log",), [NOISE]),
+    "large patch": lambda store, cid: store.patch(cid, {"more": NOISE}),
+}
+
+
+@pytest.mark.parametrize("policy, reason", [("evict_lru", "lru_eviction"), ("evict_oldest", "memory_pressure")])
+@pytest.mark.parametrize("change", CHANGES)
+def test_contexts_evicted_by_a_change_of_a_part(
+    watch: Begins, make: Makes, policy: str, reason: str, change: str
+) -> None:
+    """Room that an append or a patch needs is counted as that for a preserve, once for each context that went."""
+    store = make(max_tenant_bytes=6000, eviction_policy=policy, inline_body_bytes=2000, compression="none")
+    for _ in range(2):
+        store.preserve("s", {"noise": NOISE[:2500]})
+    saved = store.preserve("s", {"log": []})
+    store.restore(saved.context_id)
+    watched = watch()
+    assert CHANGES[change](store, saved.context_id).evicted == 1
+    assert watched.counts() == {sample("lukhas_context_cache_evictions_total", reason=reason): 1}
+    assert store.stats().totals["evicted"] == 1
+
+
+def test_cache_hits(watch: Begins, make: Makes) -> None:
+    """`cache_hit` is true where the server had to send nothing, only metadata, or only what was added."""
+    holder, other, far = make(near_cache="on"), make(), make(near_cache="off")
+    cid = other.preserve("s", {"log": []}).context_id
+
+    def read(store: ContextStore) -> str:
+        watched = watch()
+        store.restore(cid, touch=False)
+        ((name, by),) = watched.counts().items()
+        assert by == 1
+        told = {sample("lukhas_context_restore_duration_seconds_count", cache_hit=one): one for one in HITS}
+        return told[name]
+
+    assert [read(holder), read(holder), read(far), read(far)] == ["false", "true", "false", "false"]
+    other.handoff(cid, "a", "b")
+    assert read(holder) == "true"
+    other.append(cid, ("log",), [1])
+    assert read(holder) == "true"
+    other.preserve("s", {"log": []}, context_id=cid)
+    assert [read(holder), read(holder)] == ["false", "true"]
+    watched = watch()
+    holder.restore_many([cid, cid])
+    assert watched.counts() == {}
+
+
 def test_usage(make: Makes, registry: CollectorRegistry) -> None:
     """Stats set the gauge to the pressure they report."""
     store = make(max_memory_store_entries=4)
@@ -177,6 +232,92 @@ def test_damaged_data(watch: Begins, make: Makes, server: RunningServer, caplog:
         sample("lukhas_store_errors_total", operation="restore", code="INTERNAL_ERROR"): 1,
     }
     assert saved.context_id in caplog.text
+
+
+Damage = Callable[[redis.Redis, str], Any]
+# What somebody does to the list of segments, and what a reader says of it.
+SEGMENTS: dict[str, tuple[Damage, str]] = {
+    "a byte": (lambda client, key: client.lset(key, 1, client.lindex(key, 1)[:-1] + b"\xff"), "digest"),
+    "one is missing": (lambda client, key: client.rpop(key), "segments"),
+    "all are missing": (lambda client, key: client.unlink(key), "segments"),
+    "two are swapped": (lambda client, key: client.lmove(key, key, "LEFT", "RIGHT"), "segments"),
+    "one too many": (lambda client, key: client.rpush(key, client.lindex(key, 0)), "segments"),
+}
+
+
+@pytest.mark.parametrize("damage", SEGMENTS)
+@pytest.mark.parametrize("inline", [32_768, 10])
+def test_damaged_segments(
+    watch: Begins, make: Makes, server: RunningServer, caplog: pytest.LogCaptureFixture, damage: str, inline: int
+) -> None:
+    """Each read of damaged or missing segments counts here, on the server and in the log, whether sent apart or not."""
+    store = make(inline_body_bytes=inline, near_cache="off")
+    cid, damages = _grown(make()), SEGMENTS[damage]
+    damages[0](server.admin, store._space.keys.root.segs(cid))
+    for times in (1, 2):
+        watched = watch()
+        with pytest.raises(ContextCorrupted):
+            store.restore(cid)
+        assert watched.counts() == _verification_failed("restore", damages[1])
+        assert (store.stats().totals["corrupt"], _told(store, cid)) == (times, times)
+    watched = watch()
+    store.restore_many([cid])
+    assert watched.counts() == _verification_failed("restore_many", damages[1])
+    assert caplog.text.count("met damaged data") == 3
+
+
+@pytest.mark.parametrize("damage", ["one is missing", "all are missing", "one too many"])
+@pytest.mark.parametrize("operation", ["append", "patch"])
+def test_a_writer_that_meets_missing_segments(
+    watch: Begins, make: Makes, server: RunningServer, operation: str, damage: str
+) -> None:
+    """A change that the script refuses because of them counts as a read of them does; in a dry run nowhere."""
+    store = make()
+    cid = _grown(store)
+    SEGMENTS[damage][0](server.admin, store._space.keys.root.segs(cid))
+    changes: dict[str, Callable[..., Any]] = {
+        "append": lambda **options: store.append(cid, ("log",), [9], **options),
+        "patch": lambda **options: store.patch(cid, {"n": 9}, **options),
+    }
+    for dry_run, times in ((True, 0), (None, 1)):
+        watched = watch()
+        with pytest.raises(ContextCorrupted):
+            changes[operation](dry_run=dry_run)
+        assert watched.counts() == (_verification_failed(operation, "metadata") if times else {})
+        assert (store.stats().totals.get("corrupt", 0), _told(store, cid)) == (times, times)
+
+
+def test_a_field_that_the_script_cannot_read(watch: Begins, make: Makes, server: RunningServer) -> None:
+    """A reader that is refused because of a damaged field counts it here and on the server."""
+    store = make(near_cache="off")
+    cid = _grown(store)
+    server.admin.hset(store._space.keys.root.ctx(cid), "segs", "x")
+    watched = watch()
+    with pytest.raises(ContextCorrupted):
+        store.restore(cid)
+    assert watched.counts() == _verification_failed("restore", "metadata")
+    assert (store.stats().totals["corrupt"], _told(store, cid)) == (1, 1)
+
+
+def _grown(store: ContextStore) -> str:
+    """A context with three segments."""
+    cid = store.preserve("s", {"log": [], "n": 0}).context_id
+    for item in range(3):
+        store.append(cid, ("log",), [item])
+    return cid
+
+
+def _verification_failed(operation: str, reason: str) -> dict[str, float]:
+    name = "lukhas_context_checksum_verification_failures"
+    return {
+        sample(name, context_type="unknown", failure_reason=reason): 1,
+        sample("lukhas_store_errors_total", operation=operation, code="INTERNAL_ERROR"): 1,
+    }
+
+
+def _told(store: ContextStore, cid: str) -> int:
+    """How many events say that the context is damaged."""
+    return sum((event.event, event.context_id) == ("context.corrupt", cid) for event in store.events(count=1000))
 
 
 def test_large_context_that_does_not_shrink(watch: Begins, make: Makes, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ Invariant: nothing here writes into the checkout, and the test process keeps all
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import itertools
@@ -13,12 +14,19 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pytest
 
 from benchmarks.aims import AIMS, Results, judged
 from benchmarks.bodies import Body, bodies, conversation, message
+from benchmarks.buses import crowding, steps
+from benchmarks.buses import race as bus_race
+from benchmarks.buses.child import Child
+from benchmarks.buses.libraries import FastStream
+from benchmarks.buses.ours import OursWithEffect
+from benchmarks.buses.plain import Plain
+from benchmarks.buses.side import EVENT_BYTES, BusSide, Guarantees, Handle, Payload, payload
 from benchmarks.command import main, run, show
 from benchmarks.contest import CASES
 from benchmarks.counters import Probe
@@ -27,10 +35,11 @@ from benchmarks.heavy import Ticker
 from benchmarks.keeping import DOCUMENT, RESULTS, keep, newest, update_document, with_results
 from benchmarks.meters import Meter
 from benchmarks.near import CASES as NEAR_CASES
+from benchmarks.optional import AbsentError, needed
 from benchmarks.parts import PARTS
 from benchmarks.peers import race
 from benchmarks.peers.runs import MIN_TURNS, Run, recorded
-from benchmarks.peers.side import AbsentError, Message, Side, needed
+from benchmarks.peers.side import Message, Side
 from benchmarks.places import pinned
 from benchmarks.plan import FULL, GROWING, KB, MANY_CONTEXTS, SIZES, Plan
 from benchmarks.tables import tables
@@ -53,9 +62,18 @@ TINY = Plan(
     heavy_preserves=1,
     heavy_calls=2,
     heavy_phases=1,
+    bus_rounds=1,
+    bus_events=40,
+    bus_idle=3,
+    bus_seconds=0.2,
+    bus_behind=500,
+    bus_shared=20,
     pin=False,
 )
 VARIANTS = [*((size, variant) for variant in ("none", "auto") for size in SIZES), ("1 MB", "incompressible")]
+OWN = (Plain, OursWithEffect)
+# The fixture measures everything.
+pytestmark = pytest.mark.timeout(400)
 one_worker = pytest.mark.xdist_group("benchmarks")
 
 
@@ -66,6 +84,8 @@ def results(binary: ServerBinary, tmp_path_factory: pytest.TempPathFactory) -> R
         shipped = recorded(tmp_path_factory.mktemp("no-runs"))
         patch.setattr(race, "recorded", lambda: shipped)
         patch.setattr(race, "SIDES", (*race.SIDES[:2], _Absent))
+        patch.setattr(bus_race, "OWN", OWN)
+        patch.setattr(bus_race, "SIDES", (Plain, FastStream))
         return run(binary, TINY, command="python -m benchmarks --tiny")
 
 
@@ -168,6 +188,147 @@ def test_every_side_of_the_race_ran_or_says_why_not(results: Results) -> None:
         assert (row["status"], row["wrong_reads"]) == ("ran", 0)
         assert row["turn"]["count"] == raced["turns"] * TINY.peer_runs
         assert min(row[name] for name in ("received_bytes", "sent_bytes", "server_us", "memory_bytes")) > 0
+
+
+@one_worker
+def test_the_bus_has_its_steps_each_with_the_servers_time(results: Results) -> None:
+    """Emits by one task and by many beside XADD; every script by itself, with the server's part of one event."""
+    bus = results["bus"]
+    assert [row["tasks"] for row in bus["emits"]] == [1, TINY.tasks]
+    assert all(row["per_second"][side] > 0 < row["server_us"][side] for row in bus["emits"] for side in ("ours", "raw"))
+    assert [row["step"] for row in bus["scripts"]] == list(steps.STEPS)
+    for row in bus["scripts"]:
+        assert row["count"] == TINY.blocks * 2
+        assert row["server_us_event"] == pytest.approx(row["server_us"] / row["events"], abs=0.01) != 0
+
+
+@one_worker
+def test_the_bus_passes_every_event_once_beside_plain_streams(results: Results) -> None:
+    """Every phase of every side has its events, none of them twice, and the ratios are to the plain streams."""
+    passed = results["bus"]["passed"]
+    assert [(row["side"], row["status"]) for row in passed] == [(kind.name, "ran") for kind in OWN]
+    for row in passed:
+        assert row["twice"] == 0
+        assert row["idle"]["count"] == TINY.bus_idle
+        assert row["load"]["count"] > 0 < row["emitted_per_second"]
+        assert row["passed_to_plain"] == pytest.approx(
+            row["passed_per_second"] / passed[0]["passed_per_second"], abs=0.001
+        )
+
+
+@one_worker
+def test_the_bus_where_it_is_tight_is_complete(results: Results) -> None:
+    """Critical events came while low ones waited; eight workers shared all events, and did not all look for each."""
+    behind, (singly, together) = results["bus"]["behind"], results["bus"]["herd"]
+    assert behind["low"] == TINY.bus_behind > behind["low_before_last"]
+    assert behind["idle"]["count"] == TINY.bus_idle >= behind["urgent"]["count"] > 0
+    assert (singly["case"], together["case"]) == ("one at a time", "all at once")
+    for row in (singly, together):
+        assert row["events"] == TINY.bus_shared < row["scripts"] < row["herd_calls"]
+
+
+@one_worker
+def test_every_other_bus_ran_or_says_why_not(results: Results) -> None:
+    """A library that is not here has a row with the reason, and what it promises."""
+    plain, other = results["bus_peers"]["sides"]
+    assert (plain["side"], plain["status"]) == (Plain.name, "ran")
+    assert other["side"] == FastStream.name
+    assert other["status"] in ("ran", "absent: not installed")
+    assert other["recovery"] == FastStream.said.recovery
+
+
+@pytest.mark.parametrize("kind", [*bus_race.SIDES, *bus_race.OWN])
+def test_a_bus_says_what_it_promises(kind: type[BusSide]) -> None:
+    """Names are a side's own, and each kind of promise has a word."""
+    assert kind.name not in [other.name for other in (*bus_race.SIDES, *bus_race.OWN) if other is not kind]
+    assert all(getattr(kind.said, name) for name in Guarantees.__slots__)
+
+
+@pytest.mark.parametrize("number", [0, 99_999])
+def test_an_event_has_exactly_its_size(number: int) -> None:
+    """As JSON it has 200 bytes, whichever it is, with the clock of any machine that is up for some days."""
+    assert len(json.dumps(payload("drain", number))) == EVENT_BYTES
+    assert len(json.dumps(payload("idle", number, 10**13))) == EVENT_BYTES
+
+
+def test_urgent_events_count_while_others_wait_only() -> None:
+    """What came when all low events were handled does not count; where none counts there is no figure."""
+    found = crowding.weighed([1_000, 3_000], [2_000, 9_000], [4, 5], many=5)
+    assert (found["urgent"]["count"], found["urgent"]["p50_us"], found["low_before_last"]) == (1, 2, 4)
+    assert (found["to_idle"], found["p99_to_idle"]) == (2, 0.667)
+    with pytest.raises(RuntimeError, match="before the first urgent one"):
+        crowding.weighed([1_000], [2_000], [5], many=5)
+
+
+def test_a_row_of_a_race_is_of_all_rounds() -> None:
+    """Rates are medians over rounds, latencies of all of them; a side that did not run has its reason and promises."""
+    racer = bus_race.Racer(Plain, version="1", redis_py="2", twice=0)
+    racer.emitted, racer.drained, racer.passed = [10, 30, 20], [5, 6, 7], [4, 4, 5]
+    racer.server_us, racer.load, racer.idle_ns, racer.load_ns = [1.0, 2.0, 9.0], [2, 2, 2], [1_000] * 9, [3_000] * 9
+    (row,) = bus_race.compared([racer.row(events=40)])
+    rates = [row[name] for name in ("emitted_per_second", "drained_per_second", "passed_per_second", "server_cpu_us")]
+    assert rates == [20, 6, 4, 2]
+    assert (row["idle"]["count"], row["rounds"], row["load"]["p50_us"]) == (9, 3, 3)
+    assert [row[name] for name in row if name.endswith("_to_plain")] == [1, 1, 1, 1]
+    gone = bus_race.Racer(FastStream, status="absent: not installed")
+    assert bus_race.compared([gone.row(events=40)])[0].keys() == {"side", "status", *Guarantees.__slots__}
+
+
+def test_a_process_that_cannot_begin_says_its_last_words() -> None:
+    """A side whose module is not there has failed, with the error of its process."""
+    gone: type[BusSide] = type("Gone", (_Loop,), {"__module__": "no_such_module"})
+    with bus_race.pair(gone, "nowhere") as (worker, _), pytest.raises(bus_race.SideFailedError, match="no_such_module"):
+        worker.ask("prepare")
+
+
+async def test_a_child_emits_and_handles_what_it_is_told() -> None:
+    """Many at once, at a pace, and singly, where each waits for the handling of the one before."""
+    read, write = os.pipe()
+    try:
+        _Loop.events = asyncio.Queue()
+        worker, emitter = Child(_Loop("here"), write).commands, Child(_Loop("here"), read).commands
+        await worker["work"]({"concurrency": 1, "signed": "idle", "other": "some"})
+        await emitter["emit"]({"phase": "some", "count": 10, "tasks": 3})
+        some = await worker["expect"]({"phase": "some", "count": 10, "seconds": 10, "all": True})
+        assert (len(some["latency_ns"]), some["twice"]) == (10, 0)
+        assert some["first_ns"] < some["done_ns"]
+        assert (await emitter["singly"]({"phase": "idle", "count": 3, "seconds": 10})) == {"count": 3}
+        idle = await worker["expect"]({"phase": "idle", "count": 3, "seconds": 10, "all": True})
+        assert idle["others_first"] == [10, 10, 10]
+        span = await emitter["paced"]({"phase": "load", "count": 5, "per_second": 100})
+        assert span["ended_ns"] - span["began_ns"] >= 4 / 100 * 1e9
+        await worker["expect"]({"phase": "load", "count": 5, "seconds": 10, "all": True})
+        await _Loop("here").emit(payload("load", 0))
+        again = await worker["expect"]({"phase": "load", "count": 5, "seconds": 10, "all": True})
+        assert again["twice"] == 1
+        with pytest.raises(TimeoutError):
+            await worker["expect"]({"phase": "load", "count": 6, "seconds": 0.05, "all": False})
+    finally:
+        os.close(write)
+        os.close(read)
+
+
+class _Loop(BusSide):
+    """A queue of this process."""
+
+    name, package, said = "loop", "redis", Plain.said
+    events: ClassVar[asyncio.Queue[Payload]]
+
+    async def prepare(self) -> None:
+        pass
+
+    async def open(self) -> None:
+        pass
+
+    async def emit(self, payload: Payload, priority: str = "normal") -> None:
+        await self.events.put(payload)
+
+    async def work(self, handle: Handle, concurrency: int) -> None:
+        while True:
+            handle(await self.events.get())
+
+    async def unfinished(self) -> int:
+        return self.events.qsize()
 
 
 @pytest.mark.parametrize("kind", race.SIDES)
@@ -384,6 +545,7 @@ def test_a_probe_counts_the_bytes_of_others_only(server: RunningServer) -> None:
     assert (spent.received, spent.sent, spent.wire) == (14_000, 7_000, 21_000)
     assert spent.us(["ping"]) > 0
     assert spent.us(["get", "set"]) == 0
+    assert spent.calls["ping"] == 1_000
 
 
 def test_a_standstill_counts_for_the_part_of_a_call_it_falls_into() -> None:

@@ -21,7 +21,7 @@ from lukhas_redis.errors import (
     Unavailable,
     WrongKeyType,
 )
-from lukhas_redis.models import Extended, FlagChange, Swept
+from lukhas_redis.models import Appended, Extended, FlagChange, Patched, Swept
 from tests.fix_telemetry import HANDED_OFF, MB, METADATA, PRESERVED, RESTORED, STATS, Bench, preserved
 
 
@@ -102,6 +102,16 @@ def test_evictions(policy: str, reason: str) -> None:
     assert {name: by for name, by in moved.items() if "evictions" in name} == {
         f"lukhas_context_cache_evictions_total[reason={reason}]": 3
     }
+
+
+@pytest.mark.parametrize("result", [Appended, Patched])
+def test_evictions_by_a_part(result: type[Appended]) -> None:
+    """A change of a part that made room counts as a preserve does; one that did not moves nothing."""
+    bench, made = Bench(eviction_policy="evict_lru"), result(METADATA.context_id, 2, 1, "n", 2)
+    assert bench.moved_by(result.__name__, made) == {}
+    moved = bench.moved_by(result.__name__, dataclasses.replace(made, evicted=2))
+    assert moved == {"lukhas_context_cache_evictions_total[reason=lru_eviction]": 2}
+    assert bench.moved_by(result.__name__, dataclasses.replace(made, evicted=2, dry_run=True)) == {}
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,10 @@ def payload_bytes(space: Space, payload: Any) -> bytes:
 
 
 def _as_dict(payload: Any) -> Mapping[str, Any]:
+    if isinstance(payload, type):
+        raise InvalidArgument(
+            f"payload must be a dict, a pydantic model or a dataclass, not the class {payload.__name__}"
+        )
     if hasattr(payload, "model_dump"):
         return payload.model_dump()  # type: ignore[no-any-return]
     if hasattr(payload, "__dataclass_fields__"):

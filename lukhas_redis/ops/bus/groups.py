@@ -16,11 +16,14 @@ from lukhas_redis.ops.bus.common import STREAMS, Ask, ask, bus_keys, group_keys,
 from lukhas_redis.ops.space import Space
 
 
-def join(space: Space, group: str, *, waiting: str, start: str = "all", shard: int = 0) -> Op[tuple[bool, int]]:
+def join(
+    space: Space, group: str, *, waiting: str, start: str = "all", again: bool = False, shard: int = 0
+) -> Op[tuple[bool, int]]:
     """See to it that a group exists on one shard; whether it is new, and how many streams it had been lost from.
 
     `waiting` names the workers that wait together. `start`: `all` = a new group begins with the oldest event that is
-    still there, `new` = with the next one. A group that was lost goes on where it was.
+    still there, `new` = with the next one. A group that was lost goes on where it was; `again`: the worker had joined
+    before, so a group that is not even known was lost with its books, and begins with the oldest event.
 
     Raises:
         InvalidArgument, InvalidId: Nothing was sent; do not retry.
@@ -33,7 +36,7 @@ def join(space: Space, group: str, *, waiting: str, start: str = "all", shard: i
     def names(keys: ShardKeys) -> dict[str, str]:
         return {**bus_keys(keys, *STREAMS, "wake", "groups"), **group_keys(keys, name, "group_key")}
 
-    asked = Ask("join", names, {"group": name, "waking": waiting, "start": start})
+    asked = Ask("join", names, {"group": name, "waking": waiting, "start": start, "again": int(again)})
     yield from known(space)
     reply = yield from ask(space, shard_number(space, shard), asked, f"group {name}")
     return reply[2] == b"1", int(reply[3])
@@ -112,7 +115,7 @@ def trim_shard(
     settings = space.settings
     asked = Ask(
         "trim",
-        lambda keys: bus_keys(keys, *PRIORITIES, "wake"),
+        lambda keys: bus_keys(keys, *PRIORITIES, "wake", "groups"),
         {
             "history_ms": settings.bus_history_seconds * 1000,
             "max_entries": settings.bus_max_entries,

@@ -13,7 +13,7 @@ from typing import Any
 
 from lukhas_redis.bus_models import PRIORITIES, BusEvent
 from lukhas_redis.calls import Op, Read
-from lukhas_redis.errors import InvalidArgument, LukhasRedisError
+from lukhas_redis.errors import GroupNotFound, InvalidArgument, LukhasRedisError
 from lukhas_redis.keys import ShardKeys
 from lukhas_redis.ops.bus.common import (
     STREAMS,
@@ -58,6 +58,8 @@ def history(
     wanted = checked_count(space.settings.max_history if count is None else count)
     if priority is not None and priority not in PRIORITIES:
         raise InvalidArgument(f"priority {priority!r:.40} is not one of {', '.join(PRIORITIES)}")
+    if not isinstance(pattern, str):
+        raise InvalidArgument(f"pattern {pattern!r:.40} is not text")
     low, high = _bound(since, "since", "-"), _bound(until, "until", "+")
 
     def fits(event: BusEvent) -> bool:
@@ -164,7 +166,12 @@ def pending(space: Space, group: str, *, count: int = 100) -> Op[list[tuple[BusE
     found: list[tuple[BusEvent | None, str, str, int, int]] = []
     for keys in space.all_shards():
         for priority in PRIORITIES:
-            rows = yield Read(keys.tag, ("XPENDING", keys.bus(priority), name, "-", "+", count))
+            try:
+                rows = yield Read(keys.tag, ("XPENDING", keys.bus(priority), name, "-", "+", count))
+            except LukhasRedisError as error:
+                if "NOGROUP" in error.message:
+                    raise GroupNotFound(f"there is no consumer group {name} of tenant {space.tenant}") from None
+                raise
             for sid, worker, idle, deliveries in rows:
                 stream_id = sid.decode()
                 page = yield Read(keys.tag, ("XRANGE", keys.bus(priority), stream_id, stream_id))

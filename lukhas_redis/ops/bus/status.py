@@ -31,15 +31,13 @@ class _Group:
         self.workers: dict[str, int] = {}
         self.counts = dict.fromkeys(COUNTS, 0)
 
-    def add_stream(self, row: Sequence[Any], first: bytes, now_ms: int) -> None:
-        _, pending, lag, last, oldest, workers = row
+    def add_stream(self, row: Sequence[Any], now_ms: int) -> None:
+        _, pending, lag, _, oldest, workers, first = row
         self.pending += int(pending)
         self.lag = None if self.lag is None or not lag else self.lag + int(lag)
-        unfinished = [_ms(oldest)] if oldest else []
-        if lag and int(lag) and first:
-            unfinished.append(max(_ms(first), _ms(last)))
-        for since in unfinished:
-            self.oldest_ms = max(self.oldest_ms, now_ms - since)
+        for unfinished in (oldest, first):
+            if unfinished:
+                self.oldest_ms = max(self.oldest_ms, now_ms - _ms(unfinished))
         for worker, count in zip(workers[::2], workers[1::2], strict=True):
             name = worker.decode()
             self.workers[name] = self.workers.get(name, 0) + int(count)
@@ -76,7 +74,7 @@ def status(space: Space) -> Op[BusStatus]:
             emitted[priority] += int(info[1])
             for row in readers:
                 group = groups.setdefault(row[0].decode(), _Group(row[0].decode()))
-                group.add_stream(row, info[2], now_ms)
+                group.add_stream(row, now_ms)
         delayed += int(reply[3][0])
         dead += int(reply[4][0])
         dropped += int(reply[4][1]) - int(reply[4][0])

@@ -1,0 +1,208 @@
+"""emit, with both buses: what an event may be, and what becomes of one that may not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from lukhas_redis.bus import AsyncContextBus, NewEvent
+from lukhas_redis.errors import (
+    Backlog,
+    DurabilityUnknown,
+    InvalidArgument,
+    InvalidId,
+    PayloadTooLarge,
+    RequestReused,
+    SerializationError,
+    TenantPaused,
+    WrongKeyType,
+)
+from lukhas_redis.keys import session_bits
+from lukhas_redis.testing import assert_same
+from tests.bus.conftest import Look, MakesBuses
+
+
+class Model(BaseModel):
+    """A payload with a type."""
+
+    n: int = 1
+
+
+@dataclass
+class Plain:
+    """A payload as a dataclass."""
+
+    n: int = 1
+
+
+CYCLE: dict[str, Any] = {}
+CYCLE["self"] = CYCLE
+LONG = "x" * 257
+# What `emit` is given, and the error: always before anything is sent.
+BAD: list[tuple[str, dict[str, Any], type[Exception]]] = [
+    *[("event", {"event": one}, InvalidArgument) for one in ("", "a b", "a\n", "ä", "x" * 129, "\ud800", 5, None, b"a")],
+    *[("payload", {"payload": one}, InvalidArgument) for one in ([1], 5, "text", Model, Plain, object())],
+    *[("payload", {"payload": one}, SerializationError) for one in (CYCLE, {"a": object()}, {"a": "\ud800"})],
+    *[("priority", {"priority": one}, InvalidArgument) for one in ("urgent", "", None, 1, ["low"], "LOW", "later")],
+    *[(name, {name: one}, InvalidArgument)
+      for name in ("source", "correlation_id", "causation_id", "ordering_key", "traceparent")
+      for one in ("a\nb", "\x00", "\ud800", LONG, "é" * 129, None, 5, b"x")],
+    *[("idempotency_key", {"idempotency_key": one}, InvalidArgument) for one in ("", "a\tb", "\udfff", LONG, 5, b"", [])],
+    *[("delay", {"delay": one}, InvalidArgument)
+      for one in (-1, float("nan"), float("inf"), "1", True, 1e12, Decimal(1), timedelta(days=366), timedelta(-1))],
+    *[("at", {"at": one}, InvalidArgument) for one in (datetime(2030, 1, 1), "2030-01-01", 5.0)],
+    *[("context_id", {"context_id": one}, InvalidId) for one in ("", "x", "\ud800", 5)],
+    *[("session_id", {"session_id": one}, InvalidId) for one in ("", "a\nb", "\ud800", LONG, 5)],
+    *[("durability", {"durability": one}, InvalidArgument) for one in ("disk", 5)],
+    *[("dry_run", {"dry_run": one}, InvalidArgument) for one in ("yes", 5)],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("args, error", [pytest.param(one[1], one[2], id=f"{one[0]}-{n}") for n, one in enumerate(BAD)])
+async def test_bad_arguments_are_refused_before_anything_is_sent(
+    bus: AsyncContextBus, look: Look, args: dict[str, Any], error: type[Exception]
+) -> None:
+    """Each has the error that names it; the tenant does not even get a record."""
+    with pytest.raises(error):
+        await bus.emit(**{"event": "a", "payload": {}, **args})
+    assert look.dump() == {}
+
+
+@pytest.mark.parametrize("payload", [{"n": 1}, Model(), Plain()])
+async def test_a_payload_is_a_dict_whatever_it_was(both: AsyncContextBus, payload: Any) -> None:
+    """Models and dataclasses travel as what they hold."""
+    await both.emit("a", payload)
+    (event,) = await both.history()
+    assert event.payload == {"n": 1}
+
+
+async def test_hostile_names_and_payloads_come_back_as_they_were(both: AsyncContextBus, look: Look) -> None:
+    """Braces, colons, percent signs, quotes, other scripts; and every kind of value."""
+    text = "ä'{x}:*%s\"\\ 漢字 🎉"
+    payload = {"text": text, "bytes": b"\x00\xff", "big": 2**70, "none": None, "set": {1}, "at": datetime(2030, 1, 1, tzinfo=UTC)}
+    await both.emit("a/b:c_d.e-f", payload, source=text, correlation_id=text, ordering_key=text, traceparent=text)
+    (event,) = await both.history()
+    assert (event.event, event.payload, event.source, event.ordering_key) == ("a/b:c_d.e-f", payload, text, text)
+    assert abs(event.emitted_ms - look.now_ms()) < 600_000
+
+
+async def test_a_payload_over_the_limit_is_named(make_both: MakesBuses, look: Look) -> None:
+    """With its size and the limit; nothing was sent. One that just fits is taken."""
+    bus = make_both(bus_max_payload_bytes=1000)
+    with pytest.raises(PayloadTooLarge) as caught:
+        await bus.emit("a", {"x": b"y" * 1001})
+    assert caught.value.fields["limit_bytes"] == 1000
+    assert (look.dump(), caught.value.retryable) == ({}, False)
+    await bus.emit("a", {"x": b"y" * 900})
+
+
+async def test_the_same_idempotency_key_is_the_same_event(both: AsyncContextBus) -> None:
+    """Its id comes back, also with the event as a NewEvent; another event under the key is refused."""
+    key = "order 5/é"
+    first = await both.emit("a", {"n": 1}, idempotency_key=key)
+    again = await both.emit(NewEvent("a", {"n": 1}), idempotency_key=key)
+    assert (again.event_id, again.stream_id, again.request_id) == (first.event_id, first.stream_id, key)
+    for other in ({"payload": {"n": 2}}, {"priority": "high"}, {"delay": 5}, {"event": "b"}, {"source": "s"}):
+        with pytest.raises(RequestReused):
+            await both.emit(**{"event": "a", "payload": {"n": 1}, "idempotency_key": key, **other})
+    assert len(await both.history()) == 1
+    assert (await both.emit("a", {"n": 1}, idempotency_key="other")).event_id != first.event_id
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+async def test_repeats_meet_on_one_shard(make_both: MakesBuses, shards: int) -> None:
+    """A key without anything else still names one event, however many shards there are."""
+    bus, other = make_both(shards=shards), make_both(shards=shards)
+    ids = {(await one.emit("a", idempotency_key="k")).event_id for one in (bus, other, bus)}
+    assert len(ids) == 1
+    assert len(await bus.history()) == 1
+
+
+async def test_an_event_is_where_what_it_belongs_to_is(make: MakesBuses) -> None:
+    """So that a handler can change its context in one step."""
+    bus = make(shards=8)
+    kept = await bus.store.preserve("session-7", {})
+    by_session = await bus.emit("a", session_id="session-7")
+    by_context = await bus.emit("a", context_id=kept.context_id)
+    by_key = [await bus.emit("a", ordering_key="k") for _ in range(2)]
+    assert by_session.event_id[:4] == by_context.event_id[:4] == kept.context_id[:4] == session_bits("session-7")
+    assert len({one.event_id[:4] for one in by_key}) == 1
+    shards = {event.event_id: event.shard for event in await bus.history()}
+    assert len(set(shards.values())) > 1
+    assert shards[by_session.event_id] == shards[by_context.event_id]
+
+
+async def test_a_full_stream_refuses_and_drops_nothing(make_both: MakesBuses, reader: Any) -> None:
+    """Typed and to be tried again later; history makes room first, what nobody has handled never."""
+    bus, worker = make_both(bus_max_entries=5), reader()
+    worker.read("g")
+    sent = [(await bus.emit("a", {"n": number})).event_id for number in range(5)]
+    with pytest.raises(Backlog) as caught:
+        await bus.emit("a")
+    assert (caught.value.retryable, caught.value.fields["priority"], caught.value.fields["limit"]) == (True, "normal", 5)
+    await bus.emit("a", priority="high")
+    events = worker.read("g", count=6, pattern="*")
+    assert [one.event_id for one in events if one.priority == "normal"] == sent
+    worker.ack("g", *[one for one in events if one.payload.get("n", 9) < 2])
+    for number in (5, 6):
+        await bus.emit("a", {"n": number})
+    with pytest.raises(Backlog):
+        await bus.emit("a")
+    left = [one.payload["n"] for one in await bus.history(priority="normal")]
+    assert left == [2, 3, 4, 5, 6]
+
+
+async def test_without_a_group_a_stream_is_a_window(make_both: MakesBuses) -> None:
+    """Events that nobody will read make room for new ones."""
+    bus = make_both(bus_max_entries=3)
+    for number in range(9):
+        await bus.emit("a", {"n": number})
+    assert [one.payload["n"] for one in await bus.history()][-1] == 8
+
+
+async def test_a_paused_tenant_refuses(both: AsyncContextBus, look: Look) -> None:
+    """Typed, to be tried again, and nothing has changed."""
+    await both.emit("a")
+    await both.store.set_mode("paused")
+    before = look.dump()
+    with pytest.raises(TenantPaused) as caught:
+        await both.emit("a")
+    assert caught.value.retryable
+    assert_same(before, look.dump())
+
+
+async def test_a_delay_may_be_given_in_each_way(both: AsyncContextBus, look: Look) -> None:
+    """Seconds, a time span, or a moment; the later one counts, and a moment that is over is none."""
+    at = datetime.fromtimestamp(look.now_ms() / 1000 + 3600, UTC)
+    for args in ({"delay": 3600}, {"delay": timedelta(hours=1)}, {"at": at}, {"at": at, "delay": 1}):
+        emitted = await both.emit("later", **args)
+        assert abs((emitted.due_at - at).total_seconds()) < 600
+    emitted = await both.emit("now", at=datetime(2020, 1, 1, tzinfo=UTC), delay=0)
+    assert [one.event for one in await both.history()] == ["now"]
+    assert (await both.status()).delayed == 4
+
+
+async def test_a_key_of_another_type_is_told(both: AsyncContextBus, look: Look) -> None:
+    """Somebody else uses our key: typed, and no retry helps."""
+    await both.emit("a")
+    look.client.delete(look.keys.bus("normal"))
+    look.client.set(look.keys.bus("normal"), "planted")
+    before = look.dump()
+    with pytest.raises(WrongKeyType):
+        await both.emit("a")
+    assert_same(before, look.dump())
+
+
+async def test_durability_that_nobody_gives_is_doubted(both: AsyncContextBus) -> None:
+    """Without a replica an event cannot be replicated: it is there, and that is what the error says."""
+    with pytest.raises(DurabilityUnknown):
+        await both.emit("a", durability="replicated", idempotency_key="k")
+    assert len(await both.history()) == 1
+    with pytest.raises(DurabilityUnknown):
+        await both.emit("a", durability="replicated", idempotency_key="k")
+    assert len(await both.history()) == 1
