@@ -7,6 +7,7 @@
 -- ARGV   @tenant
 --        letter...  text    ids of dead letters, at most 100
 -- OK     OK dry discarded
+-- FCALL  dead
 --- @include "includes/distinct"
 --- @include "includes/matching"
 --- @include "includes/tenant"

@@ -13,6 +13,7 @@
 -- ARGV   @tenant
 --        letter...  text    ids of dead letters, at most 100
 -- OK     OK dry (stream id, or empty where there is no such letter or group)...
+-- FCALL  dead
 --- @include "includes/distinct"
 --- @include "includes/matching"
 --- @include "includes/tenant"

@@ -17,16 +17,19 @@
 --        shard      hash    lukhas:{t}:shard
 -- ARGV   @tenant
 --        group      name    the consumer group
---        force      flag    1 = also with events it has not finished, which are then lost to it
+--        force=0    flag    1 = also with events it has not finished, which are then lost to it
 -- OK     OK dry existed unfinished
 -- ERR    LKPENDING          it has not finished everything: unfinished
+-- FCALL  groups
 --- @include "includes/distinct"
+--- @include "includes/matching"
 --- @include "includes/tenant"
 --- @include "includes/backlog"
 local critical, high, normal, low, groups, group_key, held_critical, held_high, held_normal, held_low, parked, busy, flags,
   shard = unpack(KEYS)
 local dry, mode, shards, marker, group, force = unpack(ARGV)
 distinct(KEYS)
+matching('group', group, '^[%w_.-]+$')
 local tenant = tenant_check(flags, shard, dry, mode, shards, marker, true)
 local existed = redis.call('HEXISTS', groups, group) + redis.call('EXISTS', group_key)
 local unfinished = 0

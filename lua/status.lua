@@ -11,6 +11,7 @@
 --        flags      hash    lukhas:{t}:flags
 --        shard      hash    lukhas:{t}:shard
 -- OK     now_ms marker streams later dead groups
+-- FCALL  groups
 --- @include "includes/now_ms"
 local critical, high, normal, low, later, dead, groups, flags, shard = unpack(KEYS)
 local function described(stream)

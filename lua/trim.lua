@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- trim: forget events that every group has finished and that are older than the history kept; take idle workers off
--- the books. Without any group a stream is history alone; where a known group was lost it is left as it is.
+-- trim: forget events that every group has finished and that are older than the history kept.
+-- Takes idle workers off the books. Without any group a stream is history alone; where a known group was lost it is
+-- left as it is.
 --
 -- KEYS   critical   stream  lukhas:{t}:bus:critical
 --        high       stream  lukhas:{t}:bus:high
@@ -11,11 +12,12 @@
 --        flags      hash    lukhas:{t}:flags
 --        shard      hash    lukhas:{t}:shard
 -- ARGV   @tenant
---        history_ms int     how long finished events stay readable
---        max_entries int    events a stream may hold
---        pressure   flag    1 = a stream is full: history makes room
---        idle_ms    int     workers not heard of for so long are taken off the books
+--        history_ms=3600000 int how long finished events stay readable
+--        max_entries=100000 int events a stream may hold
+--        pressure=0 flag    1 = a stream is full: history makes room
+--        idle_ms=3600000 int workers not heard of for so long are taken off the books
 -- OK     OK dry trimmed reaped
+-- FCALL  wake
 --- @include "includes/distinct"
 --- @include "includes/whole"
 --- @include "includes/now_ms"

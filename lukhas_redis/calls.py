@@ -16,7 +16,8 @@ from lukhas_redis.errors import LukhasRedisError
 from lukhas_redis.scripts import Arg, Script
 
 T = TypeVar("T")
-Command: TypeAlias = tuple[Arg, ...]
+Command: TypeAlias = tuple[Arg, ...] | bytes
+"""The words of a command, or all of it as it travels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +32,25 @@ class Stage:
 class Call:
     """One script on one hash tag; not changed once made (`frozen` would triple the price of making one).
 
-    `words` come from `Script.pack`. A call is repeated after a lost reply only when the script reads only or
-    `request_id` is set, because only then is a repeat harmless. `durability` beyond `memory` makes the
-    transport confirm the write on the connection that made it. `best_effort` calls are tried once.
+    `words` come from `Script.pack`, or from a `Frame`, which also gave all of the command `packed`. A call is repeated
+    after a lost reply only when the script reads only or `request_id` is set, because only then is a repeat harmless.
+    `durability` beyond `memory` makes the transport confirm the write on the connection that made it. `best_effort`
+    calls are tried once.
     """
 
     script: Script
     tag: str
-    words: Command
+    words: Sequence[Arg]
     request_id: str | None = None
     stage: Stage | None = None
     durability: str = "memory"
     best_effort: bool = False
+    packed: bytes | None = None
+
+    @property
+    def command(self) -> Command:
+        """The command that runs the script."""
+        return self.packed or ("EVALSHA", self.script.sha, *self.words)
 
     @property
     def repeatable(self) -> bool:
@@ -55,7 +63,7 @@ class Read:
     """One plain command that only reads, such as `GET body`, on one hash tag."""
 
     tag: str
-    words: Command
+    words: tuple[Arg, ...]
 
 
 @dataclass(frozen=True, slots=True)

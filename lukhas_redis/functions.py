@@ -2,7 +2,7 @@
 
 What belongs here: from the scripts with an FCALL row to one library text. What does not: loading it (`cli`).
 Invariant: a verb does exactly what its script does; it is given one key and named arguments, and derives the
-other keys from that key, which all lie under the same hash tag.
+other keys from that key, which all lie under the same hash tag. Of a script's list of arguments it takes one.
 
     redis-cli FCALL lukhas_extend 1 'lukhas:{default}:ctx:<id>' ttl_ms 7200000
 """
@@ -21,11 +21,12 @@ local function encoded(text)
   return (string.gsub(text, '[^%w_.~-]', function(c) return string.format('%%%02X', string.byte(c)) end))
 end
 
--- Named arguments as a table, with the verb's defaults; unknown and missing names are refused by name.
+-- Named arguments as a table, with the verb's defaults; unknown and missing names, and names given twice, are refused
+-- by name.
 local function named(verb, words)
   local args = {}
   for i = 1, #words, 2 do
-    if not verb.known[words[i]] or not words[i + 1] then
+    if not verb.known[words[i]] or not words[i + 1] or args[words[i]] then
       error({err = 'LKARGUMENT name=' .. (verb.known[words[i]] and words[i] or 'unknown') .. ' takes=' .. verb.takes})
     end
     args[words[i]] = words[i + 1]
@@ -51,7 +52,8 @@ local function run(verb, body, given, words)
   local args = named(verb, words)
   if verb.known.id then args.id = id end
   if verb.known.sid then args.sid = redis.call('HGET', given[1], 'session') or '' end
-  local names = {id = id or '', session = encoded(args.sid or ''), request_id = args.request_id or ''}
+  local names = {id = id or '', session = encoded(args.sid or ''), request_id = args.request_id or '',
+    group = args.group or ''}
   local keys, list = {}, {}
   for i, key in ipairs(verb.keys) do
     local made = string.gsub(key[2], '<(%a+[_%a]*)>', names)

@@ -26,6 +26,8 @@ Asked: TypeAlias = dict[str, Any]
 _LINE_BYTES = 1 << 20
 _LOOK_SECONDS = 0.002
 _LEAST_REST_SECONDS = 0.01
+# An event that is not handled by then is lost.
+_SIGN_SECONDS = 60.0
 
 
 @dataclass
@@ -125,6 +127,9 @@ class Child:
         """One at a time: each a little after the one before was handled, up to `count` within `seconds`.
 
         The little is by chance, and long enough to fall anywhere between two looks of a worker that polls.
+
+        Raises:
+            TimeoutError: One was not handled for a minute.
         """
         chance = random.Random(0)
         ends, count = perf_counter_ns() + round(asked["seconds"] * 1e9), 0
@@ -133,7 +138,8 @@ class Child:
             await asyncio.sleep(_LEAST_REST_SECONDS * (1 + chance.random()) + self._side.poll_seconds * chance.random())
             event = payload(asked["phase"], count, perf_counter_ns())
             await self._side.emit(event, asked.get("priority", "normal"))
-            await reader.readexactly(1)
+            async with asyncio.timeout(_SIGN_SECONDS):
+                await reader.readexactly(1)
             count += 1
         return {"count": count}
 

@@ -32,6 +32,7 @@ local function selection_promote(keys, plan)
     end
     if not (made and made.err) then
       if fields then redis.call('XDEL', keys.later, plan.due[i]) end
+      if not fields and not found.err then tally_add(plan.tally, 'lost', 1) end
       redis.call('ZREM', keys.due, plan.due[i])
       moved = moved + (made and 1 or 0)
     end

@@ -6,7 +6,7 @@ Invariant: what a user writes never becomes an operator of a Lua pattern.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from lukhas_redis.errors import InvalidArgument
 
@@ -40,13 +40,13 @@ def _part(one: str) -> str:
     return one if one.isalnum() else f"%{one}"
 
 
-def lua_patterns(patterns: str | Sequence[str]) -> tuple[str, ...]:
+def lua_patterns(patterns: object) -> tuple[str, ...]:
     """As `lua_pattern`, for one or several.
 
     Raises:
         InvalidArgument: There is none, or one is malformed. A retry cannot help.
     """
-    several = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    several = (patterns,) if isinstance(patterns, str) else tuple(patterns) if isinstance(patterns, Iterable) else ()
     if not 1 <= len(several) <= 32:
         raise InvalidArgument(f"{len(several)} patterns; 1 to 32 are allowed")
     return tuple(lua_pattern(one) for one in several)

@@ -21,7 +21,8 @@ class Peek:
     def __init__(self, store: AsyncContextStore, subscription: Subscription, shard: int) -> None:
         self._store = store
         self._group = subscription.group
-        self._globs = subscription.globs
+        # In a pattern of ours a bracket is a letter.
+        self._globs = [one.replace("[", "[[]") for one in subscription.globs]
         self._shard = shard
         self._cursors: dict[str, str] | None = None
 

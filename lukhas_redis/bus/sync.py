@@ -115,8 +115,8 @@ class ContextBus:
     def _claim(
         self, group: str, count: int, patterns: Sequence[str], hold_ms: int, waiting: str, start: str, shard: int
     ) -> list[BusEvent]:
-        store = self.store
-        for _ in range(_MOST_JOINS):
+        store, joins = self.store, 0
+        while joins < _MOST_JOINS:
             claimed = store.run(
                 ops.claim(
                     store.space,
@@ -132,12 +132,15 @@ class ContextBus:
             )
             if claimed is None:
                 self._join(group, waiting, start, shard)
+                joins += 1
                 continue
             if claimed.state == "PAUSED":
                 raise TenantPaused(f"tenant {store.tenant} is paused: no events are handed out; finishing them works")
             for one in claimed.unreadable:
                 store.run(ops.give_back(store.space, group, self._consumer, one, reason="payload", error=one.error))
-            return list(claimed.events)
+            # One call looks at so much and no more; behind what fits no pattern there may be what does.
+            if claimed.events or not claimed.more:
+                return list(claimed.events)
         return []
 
     def _wait(self, waiting: str, seconds: float, start: str, group: str) -> None:

@@ -49,7 +49,7 @@ class Transaction:
             InvalidArgument: Too many changes, or the context is patched or preserved before in this transaction.
         """
         self._unshaped(context_id, "append")
-        self._add(lambda: ops.append(self._space, context_id, path, items, **options))
+        self._add(lambda: ops.append(self._space, context_id, path, items, **options), options)
 
     def patch(self, context_id: str, merge_patch: Mapping[Any, Any], **options: Any) -> None:
         """Merge a patch into a context, see `AsyncContextStore.patch`.
@@ -58,7 +58,7 @@ class Transaction:
             InvalidArgument: Too many changes, or the context is preserved before in this transaction.
         """
         self._unshaped(context_id, "patch")
-        self._add(lambda: ops.patch(self._space, context_id, merge_patch, **options))
+        self._add(lambda: ops.patch(self._space, context_id, merge_patch, **options), options)
         self._reshaped.add(valid_context_id(context_id))
 
     def preserve(
@@ -70,21 +70,23 @@ class Transaction:
             InvalidArgument, InvalidId: Nothing was added.
         """
         chosen = context_id or mint_context_id(valid_session(session_id), self._space.mint())
-        self._add(lambda: ops.preserve(self._space, session_id, data, context_id=chosen, **options))
+        self._add(lambda: ops.preserve(self._space, session_id, data, context_id=chosen, **options), options)
         self._reshaped.add(valid_context_id(chosen))
         return chosen
 
     def handoff(self, context_id: str, source_provider: str, destination_provider: str, **options: Any) -> None:
         """Pass a context on, see `AsyncContextStore.handoff`."""
-        self._add(lambda: ops.handoff(self._space, context_id, source_provider, destination_provider, **options))
+        self._add(
+            lambda: ops.handoff(self._space, context_id, source_provider, destination_provider, **options), options
+        )
 
     def extend(self, context_id: str, ttl: int | timedelta, **options: Any) -> None:
         """Give a context more time, see `AsyncContextStore.extend`."""
-        self._add(lambda: ops.extend(self._space, context_id, ttl, **options))
+        self._add(lambda: ops.extend(self._space, context_id, ttl, **options), options)
 
     def drop(self, context_id: str, **options: Any) -> None:
         """Remove a context, see `AsyncContextStore.drop`."""
-        self._add(lambda: ops.drop(self._space, context_id, **options))
+        self._add(lambda: ops.drop(self._space, context_id, **options), options)
 
     def emit(
         self,
@@ -135,8 +137,13 @@ class Transaction:
                 "structure is not known yet; put it before, or into the patch"
             )
 
-    def _add(self, make: Callable[[], Op[Any]]) -> None:
+    def _add(self, make: Callable[[], Op[Any]], options: Mapping[str, Any]) -> None:
         self._open()
+        for name in ("emit", "dry_run"):
+            if options.get(name):
+                raise InvalidArgument(
+                    f"{name} is not for one change of a transaction: it emits, and is tried, as a whole"
+                )
         if len(self._makers) >= MAX_OPERATIONS:
             raise InvalidArgument(f"more than {MAX_OPERATIONS} changes in one transaction")
         self._makers.append(make)

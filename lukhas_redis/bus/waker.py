@@ -73,6 +73,8 @@ class Waker:
                     ),
                     "listen",
                 )
+                if sign and not self._wake():
+                    await self._store.run(ops.pass_on(self._store.space, shard=self._shard), "pass_on")
             except GroupNotFound:
                 self.group_lost = True
                 self._wake()
@@ -81,9 +83,6 @@ class Waker:
                 _LOG.debug("waiting for events: %s", error)
                 self._wake()
                 await asyncio.sleep(_POLL_SECONDS)
-                continue
-            if sign and not self._wake():
-                await self._store.run(ops.pass_on(self._store.space, shard=self._shard), "pass_on")
 
     def _wake(self) -> bool:
         woken = [future for future in self._idle if not future.done()]

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from lukhas_redis.cli.frame import Family, Leaf, Session, pass_session
-from lukhas_redis.cli.help_text import arguments, is_found, key_of, what_it_does
+from lukhas_redis.cli.help_text import arguments, is_found, key_of
 from lukhas_redis.cli.output import print_json, print_table
 from lukhas_redis.functions import library, library_version, verbs
 from lukhas_redis.scripts import Script
@@ -65,7 +65,7 @@ def show(session: Session, *, source: bool) -> None:
     elif session.json:
         print_json([_verb(script) for script in verbs()])
     else:
-        rows = [(f"lukhas_{s.name}", key_of(s), arguments(s) or "-", what_it_does(s)) for s in verbs()]
+        rows = [(f"lukhas_{s.name}", key_of(s), arguments(s) or "-", s.summary) for s in verbs()]
         print_table(("VERB", "KEY", "ARGUMENTS", "WHAT IT DOES"), rows)
 
 
@@ -75,5 +75,5 @@ def _verb(script: Script) -> dict[str, Any]:
         for row in script.args
         if not is_found(row)
     ]
-    about = {"name": f"lukhas_{script.name}", "key": key_of(script), "summary": what_it_does(script)}
+    about = {"name": f"lukhas_{script.name}", "key": key_of(script), "summary": script.summary}
     return {**about, "reads_only": script.reads_only, "arguments": takes}

@@ -68,12 +68,13 @@ def tail(
     interval: float,
     bus: bool,
 ) -> None:
-    """Show lifecycle events as they happen. With -o json: one object a line."""
+    """Show lifecycle events, or with --bus those of the bus, as they happen. With -o json: one object a line."""
     if patterns and not bus:
         raise click.UsageError("--pattern is for --bus")
     with session.store() as store:
-        look = _bus_look(store, since or "all", patterns) if bus else Reader(store, since or "all").new
-        show = _show_bus if bus else _show
+        begin = since or "all"
+        look: Callable[[], list[Any]] = _bus_look(store, begin, patterns) if bus else Reader(store, begin).new
+        show: Callable[[Session, Any], None] = _show_bus if bus else _show
         for event in deque(look(), maxlen=limit or (None if since else _LAST)):
             show(session, event)
         if follow:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +20,7 @@ from lukhas_redis.cli.frame import Leaf, Session
 from lukhas_redis.cli.worker_app import load, make
 from lukhas_redis.cli.worker_life import AT_ONCE, Life
 from lukhas_redis.cli.worker_view import View, log_to_stderr, progress_line
+from lukhas_redis.errors import LukhasRedisError
 
 _EXIT_CODES = {"stop": 0, "now": AT_ONCE}
 
@@ -46,14 +48,20 @@ def worker(ctx: click.Context, app: str, *, dry_run: bool, grace: float) -> None
     found = load(app)
     life = Life(lambda: make(app, found), session.say, dry_run=dry_run, grace=grace)
     view = View(app, life, dry_run=dry_run)
-    try:
-        asyncio.run(_live(life, view))
-    finally:
+
+    def end() -> int:
         if life.bus is not None:
             view.print_summary(as_json=session.json)
-    if life.ended == "reload":
-        _start_again(here)
-    ctx.exit(_EXIT_CODES.get(life.ended, 1))
+        if life.ended == "reload":
+            _start_again(here)
+        return _EXIT_CODES.get(life.ended, 1)
+
+    try:
+        asyncio.run(_live(life, view, end))
+    except LukhasRedisError:
+        end()
+        raise
+    ctx.exit(end())
 
 
 def _hand_down(session: Session) -> None:
@@ -64,7 +72,7 @@ def _hand_down(session: Session) -> None:
             os.environ[f"LUKHAS_{name.upper()}"] = value
 
 
-async def _live(life: Life, view: View) -> None:
+async def _live(life: Life, view: View, end: Callable[[], int]) -> None:
     with progress_line() as show:
         log_to_stderr()
         showing = asyncio.create_task(view.keep_shown(show)) if show else None
@@ -74,11 +82,19 @@ async def _live(life: Life, view: View) -> None:
             if showing is not None:
                 showing.cancel()
                 await asyncio.gather(showing, return_exceptions=True)
+    if await life.stuck():
+        code = end()
+        _flush()
+        os._exit(code)
 
 
 def _start_again(here: Path) -> NoReturn:
     """The same command line in the same process id, and all code read anew."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     os.chdir(here)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()

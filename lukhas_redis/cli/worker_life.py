@@ -16,6 +16,7 @@ from contextlib import suppress
 from lukhas_redis.bus import AsyncContextBus
 
 AT_ONCE = 130
+_STUCK_SECONDS = 1.0
 _QUIET, _RELOAD, _STOP = "quiet", "reload", "stop"
 
 
@@ -56,6 +57,13 @@ class Life:
                 loop.remove_signal_handler(number)
             self.ended = self.ended or "error"
 
+    async def stuck(self) -> bool:
+        """Whether handlers still run that will not be cancelled; nobody could wait for them."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        return bool(left and (await asyncio.wait(left, timeout=_STUCK_SECONDS))[1])
+
     async def _working(self) -> None:
         self.bus = await self._make()
         try:
@@ -85,7 +93,7 @@ class Life:
 
     def _end(self) -> None:
         held = self.bus.in_hand if self.bus is not None else 0
-        self._say(f"{self.ended}: up to {self._grace:g} s for {held} events in hand; once more ends it at once")
+        self._say(f"{self.ended}: up to {self._grace:g} s for {held} events in hand; a second signal does not wait")
         if self.bus is not None:
             self.bus.stop()
         elif self._work is not None:

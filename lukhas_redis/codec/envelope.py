@@ -18,12 +18,11 @@ so stored bytes can never choose a weaker check.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
 from hmac import compare_digest
 from struct import Struct
 from time import perf_counter
-from typing import Final
+from typing import Final, NamedTuple
 
 from lukhas_redis.codec.compress import LEVELS, Level, choose, compress, decompress
 from lukhas_redis.codec.limits import DEFAULT_LIMITS, CodecLimits
@@ -42,8 +41,7 @@ _ID_LENGTH: Final = Struct(">I")
 _LEVELS: Final = {(level.code, level.number): level for level in LEVELS}
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What the first 48 stored bytes say; not verified, see `unseal`. Lengths in bytes, digest as 64 hex digits."""
 
     format_version: int
@@ -54,8 +52,7 @@ class Header:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """One encoded context: what to store, and the facts for its metadata.
 
     `checksum`: SHA-256 of the serialized bytes; `digest`: SHA-256 of the stored bytes bound to the context id; both as
@@ -98,19 +95,10 @@ def seal(
     payload, level = compress(raw, choose(compression, len(raw)))
     compress_ms = (perf_counter() - started) * 1000
     front = front_of(MAGIC, level, len(raw))
-    digest = digest_of(identity, front, payload)
+    digest = digest_of(identity + front, payload)
     stored = b"".join((front, digest, payload))
-    return Encoded(
-        stored=stored,
-        checksum=sha256(raw).hexdigest(),
-        digest=digest.hex(),
-        raw_bytes=len(raw),
-        stored_bytes=len(stored),
-        compression=level.name,
-        level=level.number,
-        serialize_ms=serialize_ms,
-        compress_ms=compress_ms,
-    )
+    checksum, sizes = sha256(raw).hexdigest(), (len(raw), len(stored))
+    return Encoded(stored, checksum, digest.hex(), *sizes, level.name, level.number, serialize_ms, compress_ms)
 
 
 def front_of(magic: bytes, level: Level, raw_bytes: int) -> bytes:
@@ -131,9 +119,9 @@ def _identity(context_id: str) -> bytes:
     return identity(_DOMAIN, context_id)
 
 
-def digest_of(*parts: bytes | memoryview) -> bytes:
+def digest_of(head: bytes, *parts: bytes | memoryview) -> bytes:
     """Return the SHA-256 over all parts, without joining them."""
-    digest = sha256()
+    digest = sha256(head)
     for part in parts:
         digest.update(part)
     return digest.digest()
@@ -183,7 +171,7 @@ def unseal(
     """
     header = read_header(stored)
     payload = payload_of(stored, header, limits)
-    actual = digest_of(_identity(context_id), stored[:FRONT_BYTES], payload).hex()
+    actual = digest_of(_identity(context_id) + stored[:FRONT_BYTES], payload).hex()
     if not same(actual, header.digest) or (digest is not None and not same(actual, digest)):
         raise corrupted("the digest of the stored bytes does not match for this context id", "digest")
     raw = inflated(stored, payload, header)
@@ -211,7 +199,7 @@ def inflated(stored: bytes, payload: memoryview, header: Header) -> bytes:
 
 def same(actual: str, expected: str) -> bool:
     """Compare two digests in a time that does not depend on where they differ."""
-    return compare_digest(actual.encode(), expected.encode("utf-8", "replace"))
+    return expected.isascii() and compare_digest(actual, expected)
 
 
 def corrupted(why: str, reason: str) -> ContextCorrupted:

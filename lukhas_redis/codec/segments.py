@@ -73,7 +73,7 @@ def unseal_segment(stored: bytes, context_id: str, limits: CodecLimits = DEFAULT
 
 
 def _digest(context_id: str, front: bytes, raw: bytes, payload: bytes | memoryview) -> bytes:
-    return digest_of(identity(_DOMAIN, context_id), front, sha256(raw).digest(), payload)
+    return digest_of(identity(_DOMAIN, context_id) + front + sha256(raw).digest(), payload)
 
 
 def chained(chain: str, digest: str) -> str:

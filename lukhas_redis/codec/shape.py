@@ -113,7 +113,7 @@ def _most_items(raw: bytes, heads: bytes) -> int:
 
 def may_have_marks(raw: bytes) -> bool:
     """Return False when no array in `raw` can be a tuple or set, so that the hook, a call per array, is not needed."""
-    return any(raw[at + 1 : at + 2] == b"\x00" for at in _positions(raw, _EXT8))
+    return _EXT8 in raw and any(raw[at + 1 : at + 2] == b"\x00" for at in _positions(raw, _EXT8))
 
 
 def _positions(raw: bytes, byte: int) -> Iterator[int]:

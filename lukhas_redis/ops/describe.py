@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from lukhas_redis.calls import Call, Op, Refused
@@ -132,68 +134,122 @@ def pairs(flat: Sequence[bytes | str | int] | Mapping[bytes, bytes]) -> dict[str
     return {name.decode() if isinstance(name, bytes) else str(name): value for name, value in items}
 
 
-def fields_of(flat: Sequence[Any] | Mapping[Any, Any]) -> dict[bytes, Any]:
-    """A field list of RESP2 (or a map of RESP3) as a dict; faster than `pairs`, for the many."""
-    return dict(flat) if isinstance(flat, Mapping) else dict(zip(flat[::2], flat[1::2], strict=True))
+_NUMBERS = (
+    *(b"version", b"seq", b"created_ms", b"updated_ms", b"expires_ms", b"ttl_ms"),
+    *(b"raw_bytes", b"stored_bytes", b"level"),
+    *(b"accessed_ms", b"hops", b"segs", b"segs_raw", b"segs_bytes"),
+)
+_TEXTS = (b"nonce", b"session", b"type", b"checksum", b"digest", b"owner", b"chain")
+_OPTIONAL = {b"accessed_ms", b"hops", b"segs", b"segs_raw", b"segs_bytes", b"owner", b"chain"}
+_MOST_DIGITS = 16
 
 
-def metadata_from(context_id: str, fields: Mapping[bytes, Any], now_ms: object) -> Metadata:
+class _Layout:
+    """In which order a server gave the fields of a context, so that many values can be taken at once.
+
+    Behind the values of the fields stand those of fields that are missing: "0" for a number, "" for a text.
+    """
+
+    def __init__(self, names: tuple[bytes, ...]) -> None:
+        self.places = {name: place for place, name in enumerate(names)}
+        zero, empty = len(names), len(names) + 1
+        self.numbers = itemgetter(*(self._place(name, zero) for name in _NUMBERS))
+        self.texts = itemgetter(*(self._place(name, empty) for name in _TEXTS))
+
+    def _place(self, name: bytes, missing: int) -> int:
+        return self.places.get(name, missing) if name in _OPTIONAL else self.places[name]
+
+
+_layout = lru_cache(maxsize=256)(_Layout)
+
+
+class Fields:
+    """The stored fields of a context by name, and all of them in the order of their layout."""
+
+    __slots__ = ("all", "layout")
+
+    def __init__(self, flat: Sequence[Any]) -> None:
+        self.layout = _layout(tuple(flat[::2]))
+        self.all = (*flat[1::2], b"0", b"")
+
+    def __getitem__(self, name: bytes) -> Any:
+        return self.all[self.layout.places[name]]
+
+    def get(self, name: bytes) -> Any:
+        """The value of a field, None where it is missing."""
+        place = self.layout.places.get(name)
+        return None if place is None else self.all[place]
+
+
+def fields_of(flat: Sequence[Any] | Mapping[Any, Any]) -> Fields:
+    """A field list of RESP2 (or a map of RESP3)."""
+    return Fields([part for pair in flat.items() for part in pair] if isinstance(flat, Mapping) else flat)
+
+
+def metadata_from(context_id: str, fields: Fields, now_ms: bytes | int) -> Metadata:
     """The stored text fields as values.
 
     Raises:
         ContextCorrupted: A field is missing or holds something else; it was left as it is.
     """
     try:
-        return _metadata(context_id, fields, _number(now_ms))
+        return _metadata(context_id, fields, now_ms if isinstance(now_ms, bytes) else b"%d" % now_ms)
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise ContextCorrupted(f"context {context_id}: its metadata cannot be read ({error!r:.80})") from None
 
 
-def _metadata(context_id: str, fields: Mapping[bytes, Any], now_ms: int) -> Metadata:
-    get = fields.get
-    owner, accessed, segments, lease = get(b"owner"), get(b"accessed_ms"), get(b"segs"), get(b"lease")
-    digest = fields[b"digest"].decode()
-    appended = _number(get(b"segs_raw") or 0)
+def _metadata(context_id: str, fields: Fields, moment: bytes) -> Metadata:
+    layout, values = fields.layout, fields.all
+    now_ms, version, seq, created, updated, expires, ttl, raw, stored, level, *others = _whole(
+        (moment, *layout.numbers(values))
+    )
+    accessed, hops, segments, appended, appended_stored = others
+    # No text of ours holds a control character.
+    nonce, session, kind, checksum, digest, owner, chain = b"\n".join(layout.texts(values)).decode().split("\n")
     return Metadata.of(
-        context_id=context_id,
-        version=_number(fields[b"version"]),
-        incarnation=fields[b"nonce"].decode(),
-        sequence=_number(fields[b"seq"]),
-        session_id=fields[b"session"].decode(),
-        context_type=fields[b"type"].decode(),
-        owner=owner.decode() if owner else None,
-        created_ms=_number(fields[b"created_ms"]),
-        updated_ms=_number(fields[b"updated_ms"]),
-        expires_ms=_number(fields[b"expires_ms"]),
-        ttl_ms=_number(fields[b"ttl_ms"]),
-        accessed_ms=_number(accessed) if accessed else None,
-        hop_count=_number(get(b"hops") or 0),
-        pinned=bool(get(b"pinned")),
-        raw_bytes=_number(fields[b"raw_bytes"]) + appended,
-        stored_bytes=_number(fields[b"stored_bytes"]) + _number(get(b"segs_bytes") or 0),
-        level=_number(fields[b"level"]),
-        checksum=fields[b"checksum"].decode(),
-        digest=digest,
-        now_ms=now_ms,
-        segments=_number(segments) if segments else 0,
-        appended_bytes=appended,
-        chain=fields[b"chain"].decode() if b"chain" in fields else digest,
-        lease=_lease(context_id, lease, get(b"lease_owner"), now_ms) if lease else None,
+        {
+            "context_id": context_id,
+            "version": version,
+            "incarnation": nonce,
+            "sequence": seq,
+            "session_id": session,
+            "context_type": kind,
+            "owner": owner or None,
+            "created_ms": created,
+            "updated_ms": updated,
+            "expires_ms": expires,
+            "ttl_ms": ttl,
+            "accessed_ms": accessed or None,
+            "hop_count": hops,
+            "pinned": bool(fields.get(b"pinned")),
+            "raw_bytes": raw + appended,
+            "stored_bytes": stored + appended_stored,
+            "level": level,
+            "checksum": checksum,
+            "digest": digest,
+            "now_ms": now_ms,
+            "segments": segments,
+            "appended_bytes": appended,
+            "chain": chain or digest,
+            "lease": _lease(context_id, fields, now_ms),
+        }
     )
 
 
-def _lease(context_id: str, lease: bytes, owner: bytes | None, now_ms: int) -> Lease | None:
-    token, until_ms = (_number(part) for part in lease.split(b" "))
-    return Lease(context_id, (owner or b"").decode(), token, until_ms) if until_ms > now_ms else None
+def _lease(context_id: str, fields: Fields, now_ms: int) -> Lease | None:
+    lease = fields.get(b"lease")
+    if not lease:
+        return None
+    token, until_ms = _whole(lease.split(b" "))
+    owner = fields.get(b"lease_owner") or b""
+    return Lease(context_id, owner.decode(), token, until_ms) if until_ms > now_ms else None
 
 
-def _number(value: object) -> int:
-    """A whole number as our scripts write them: int() alone would take spaces, underscores and any length."""
-    if isinstance(value, bytes) and value.isdigit() and len(value) <= 16:
-        return int(value)
-    if isinstance(value, int) and 0 <= value < 10**16:
-        return value
-    raise ValueError(f"{value!r:.40} is no number of ours")
+def _whole(values: Sequence[bytes]) -> list[int]:
+    """Whole numbers as our scripts write them: int() alone would take spaces, underscores and any length."""
+    if b"".join(values).isdigit() and max(map(len, values)) <= _MOST_DIGITS:
+        return [*map(int, values)]
+    raise ValueError(f"{values!r:.60} are no numbers of ours")
 
 
 def _transitions(known: Metadata, log: Sequence[bytes]) -> list[Transition]:

@@ -8,7 +8,7 @@ again and never called damage.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +17,8 @@ from lukhas_redis.codec import chained, unseal, unseal_segment
 from lukhas_redis.errors import ContextCorrupted, ContextLost
 from lukhas_redis.keys import ShardKeys
 from lukhas_redis.models import Metadata
-from lukhas_redis.ops.describe import fields_of, metadata_from
+from lukhas_redis.ops.describe import Fields, fields_of, metadata_from
+from lukhas_redis.ops.frame import ANY_ID, OPEN, Frame
 from lukhas_redis.ops.near import Held, Parts
 from lukhas_redis.ops.space import Space, settle
 from lukhas_redis.scripts import Arg, load
@@ -49,7 +50,7 @@ def read(space: Space, cid: str) -> Op[Found]:
     for _ in range(_MISSES):
         # Others may learn of newer metadata meanwhile, or be late with older: the answer is about what was asked.
         known, stamp = held.about if held is not None else (None, "")
-        keys, reply = yield from _ask(space, cid, held, stamp)
+        reply = yield from settle(space, cid, partial(_call, space, cid, held, stamp))
         if held is not None and reply[0] != b"FULL":
             found = _newer(space, cid, held, known, reply)
             if found is not None:
@@ -59,29 +60,32 @@ def read(space: Space, cid: str) -> Op[Found]:
             continue
         held = None
         try:
-            return (yield from _whole(space, cid, keys, reply))
+            return (yield from _whole(space, cid, reply))
         except _TornError:
             continue
     return (yield from _snapshot(space, cid))
 
 
-def _ask(space: Space, cid: str, held: Held | None, stamp: str) -> Op[tuple[ShardKeys, Sequence[Any]]]:
-    reply = yield from settle(space, cid, lambda keys: _call(space, keys, cid, held, stamp))
-    return space.shard_for(cid), reply
+def _call(space: Space, cid: str, held: Held | None, stamp: str, keys: ShardKeys) -> Call:
+    marker = space.markers.get(keys.tag, "")
+    known = "restore", keys.base, marker, held is None
+    frame = space.frames.get(known) or space.framed(known, _frame(space, keys, marker, held))
+    filled = frame.fill(cid, {"held": held.identity, "stamp": stamp} if held is not None else {})
+    return Call(frame.script, keys.tag, filled, packed=filled.packed)
 
 
-def _call(space: Space, keys: ShardKeys, cid: str, held: Held | None, stamp: str) -> Call:
-    script = load("restore")
-    names = {"ctx": keys.ctx(cid), "body": keys.body(cid), "segs": keys.segs(cid), "index": keys.index}
+def _frame(space: Space, keys: ShardKeys, marker: str, held: Held | None) -> Frame:
+    names = {"ctx": keys.ctx(ANY_ID), "body": keys.body(ANY_ID), "segs": keys.segs(ANY_ID), "index": keys.index}
     names |= {"tombs": keys.tombs, "shard": keys.shard}
+    given = OPEN if held is not None else ""
     args: dict[str, Arg] = {
-        "id": cid,
-        "marker": space.markers.get(keys.tag, ""),
+        "id": ANY_ID,
+        "marker": marker,
         "inline": space.settings.inline_body_bytes,
-        "held": held.identity if held else "",
-        "stamp": stamp,
+        "held": given,
+        "stamp": given,
     }
-    return Call(script, keys.tag, script.pack(names, args))
+    return Frame(load("restore"), names, args)
 
 
 # -- what is held already ----------------------------------------------------------------------------------------
@@ -117,13 +121,13 @@ def _grown(space: Space, cid: str, held: Held, changes: Sequence[bytes], metadat
     return held.grown(changes, metadata.sequence, metadata.chain, shape, space.limits)
 
 
-def stamp_of(fields: Mapping[bytes, bytes]) -> str:
+def stamp_of(fields: Fields) -> str:
     """What stands for all metadata that can change while the content does not."""
     names = (b"version", b"expires_ms", b"accessed_ms", b"pinned", b"lease", b"segs")
-    return b" ".join([fields.get(name, b"") for name in names]).decode("utf-8", "replace")
+    return b" ".join([fields.get(name) or b"" for name in names]).decode("utf-8", "replace")
 
 
-def _shape(cid: str, fields: Mapping[bytes, bytes]) -> int:
+def _shape(cid: str, fields: Fields) -> int:
     """A context that was never appended to has the shape it was written with."""
     try:
         return int(fields.get(b"shape") or fields[b"seq"])
@@ -134,7 +138,7 @@ def _shape(cid: str, fields: Mapping[bytes, bytes]) -> int:
 # -- all of it ---------------------------------------------------------------------------------------------------
 
 
-def _whole(space: Space, cid: str, keys: ShardKeys, reply: Sequence[Any]) -> Op[Found]:
+def _whole(space: Space, cid: str, reply: Sequence[Any]) -> Op[Found]:
     """Body and segments, fetched beside the script where they are large.
 
     Raises:
@@ -143,25 +147,37 @@ def _whole(space: Space, cid: str, keys: ShardKeys, reply: Sequence[Any]) -> Op[
     fields = fields_of(reply[2])
     metadata = metadata_from(cid, fields, reply[1])
     body, segments = reply[3], reply[4:]
-    came_apart = False
-    if not body and int(fields[b"stored_bytes"]):
-        came_apart = True
-        body = yield Read(keys.tag, ("GET", keys.body(cid)))
-    if metadata.segments and not segments:
-        came_apart = True
-        segments = yield Read(keys.tag, ("LRANGE", keys.segs(cid), 0, metadata.segments - 1))
+    came_apart = (not body and fields[b"stored_bytes"] != b"0") or bool(metadata.segments and not segments)
     if came_apart:
-        _together(body, segments, metadata)
+        body, segments = yield from _apart(space, cid, metadata, body, segments)
     try:
-        return (yield from _verified(space, cid, fields, metadata, body, segments))
+        raw = yield from _unsealed(space, cid, metadata, body)
+        return _verified(space, cid, fields, metadata, raw, segments)
     except ContextCorrupted as error:
         if came_apart and error.fields.get("reason") in ("segments", "digest"):
             raise _TornError from error
         raise
 
 
+def _apart(
+    space: Space, cid: str, metadata: Metadata, body: bytes, segments: Sequence[bytes]
+) -> Op[tuple[bytes, Sequence[bytes]]]:
+    """What the script left out, with what it gave.
+
+    Raises:
+        _TornError: They changed under way.
+    """
+    keys = space.shard_for(cid)
+    if not body:
+        body = yield Read(keys.tag, ("GET", keys.body(cid)))
+    if metadata.segments and not segments:
+        segments = yield Read(keys.tag, ("LRANGE", keys.segs(cid), 0, metadata.segments - 1))
+    _together(body, segments, metadata)
+    return body, segments
+
+
 def _together(body: bytes | None, segments: Sequence[bytes], metadata: Metadata) -> None:
-    """Whether a body and segments that came by themselves may be those the metadata was written with."""
+    """Let a body and segments that came by themselves pass when they may be those the metadata was written with."""
     # The digest stands at bytes 16 to 48 of every envelope.
     if body is None or body[16:48].hex() != metadata.digest or len(segments) != metadata.segments:
         raise _TornError
@@ -174,19 +190,25 @@ def _snapshot(space: Space, cid: str) -> Op[Found]:
         Read(keys.tag, ("GET", keys.body(cid))),
         Read(keys.tag, ("LRANGE", keys.segs(cid), 0, -1)),
     )
-    reply, body, segments = yield Snapshot(_call(space, keys, cid, None, ""), reads)
+    reply, body, segments = yield Snapshot(_call(space, cid, None, "", keys), reads)
     fields = fields_of(reply[2])
     metadata = metadata_from(cid, fields, reply[1])
     if body is None:
         raise ContextLost(f"context {cid} of tenant {space.tenant} has metadata and no body", reason="lost")
-    return (yield from _verified(space, cid, fields, metadata, body, segments))
+    raw = yield from _unsealed(space, cid, metadata, body)
+    return _verified(space, cid, fields, metadata, raw, segments)
+
+
+def _unsealed(space: Space, cid: str, metadata: Metadata, body: bytes) -> Op[bytes]:
+    """The serialized body, both checksums verified."""
+    check = partial(unseal, body, cid, checksum=metadata.checksum, digest=metadata.digest, limits=space.limits)
+    return (yield from beside(check, len(body)))
 
 
 def _verified(
-    space: Space, cid: str, fields: Mapping[bytes, bytes], metadata: Metadata, body: bytes, segments: Sequence[bytes]
-) -> Op[Found]:
-    check = partial(unseal, body, cid, checksum=metadata.checksum, digest=metadata.digest, limits=space.limits)
-    raw = yield from beside(check, len(body))
+    space: Space, cid: str, fields: Fields, metadata: Metadata, raw: bytes, segments: Sequence[bytes]
+) -> Found:
+    """Body and segments as one context, if these are all its segments; held near where its type is."""
     if len(segments) != metadata.segments:
         text = f"{len(segments)} of {metadata.segments} appended segments are there"
         raise ContextCorrupted(text, context_id=cid, reason="segments")

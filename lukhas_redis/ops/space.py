@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lukhas_redis.calls import Call, Op, Read, Refused
 from lukhas_redis.codec import CodecLimits
 from lukhas_redis.errors import OutcomeUnknown, Unavailable
 from lukhas_redis.keys import KeySpace, ShardKeys, shard_of
+from lukhas_redis.ops.frame import Frame
 from lukhas_redis.ops.near import NearCache, SeenLists
 from lukhas_redis.scripts import Arg, load
 from lukhas_redis.settings import Settings
 
 T = TypeVar("T")
+# Callers may make up any number of types.
+_MOST_FRAMES = 1000
 
 
 @dataclass
@@ -39,6 +42,7 @@ class Space:
     touch_denied: bool = False
     seen_dry: bool = False
     hop_ms: OrderedDict[str, float] = field(default_factory=OrderedDict)
+    frames: dict[tuple[Any, ...], Frame] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -51,6 +55,20 @@ class Space:
         """The shard of a context; until the tenant's record was read, as the settings would create it."""
         count = self.shard_count
         return self.keys.shards(count)[shard_of(context_id, count)]
+
+    def settled(self, context_id: str) -> ShardKeys | None:
+        """The shard of a context, when the tenant's record and that of the shard have been read."""
+        if self.shards is None:
+            return None
+        keys = self.keys.shards(self.shards)[shard_of(context_id, self.shards)]
+        return keys if keys.tag in self.markers else None
+
+    def framed(self, known: tuple[Any, ...], frame: Frame) -> Frame:
+        """Keep a frame under everything that it depends on."""
+        if len(self.frames) >= _MOST_FRAMES:
+            self.frames.clear()
+        self.frames[known] = frame
+        return frame
 
     def holds(self, context_type: str) -> bool:
         """Whether contexts of a type are held in the near cache."""
@@ -150,6 +168,14 @@ def settle(space: Space, context_id: str, build: Callable[[ShardKeys], Call]) ->
     Raises:
         Refused: The script refused for a reason of the context itself.
     """
+    keys = space.settled(context_id)
+    if keys is not None:
+        # The common case: everything is known already, and it is so.
+        believed = space.markers[keys.tag]
+        try:
+            return (yield build(keys))  # type: ignore[no-any-return]
+        except Refused as refused:
+            yield from _learn(space, keys, refused, believed)
     return (yield from settle_on(space, lambda: space.shard_for(context_id), build))
 
 

@@ -25,7 +25,7 @@ class Unit:
 
     __slots__ = ("commands", "main", "own_connection", "request", "tag")
 
-    def __init__(self, request: Sent, tag: str, commands: list[Command], main: int, own_connection: bool) -> None:
+    def __init__(self, request: Sent, tag: str, commands: Sequence[Command], main: int, own_connection: bool) -> None:
         self.request = request
         self.tag = tag
         self.commands = commands
@@ -102,26 +102,25 @@ def _too_few(confirmed: Any, policy: Policy) -> str | None:
 def unit_of(request: Sent, policy: Policy) -> Unit:
     """The unit that carries a request."""
     if type(request) is Call:
-        evalsha = ("EVALSHA", request.script.sha, *request.words)
         if request.stage is None and request.durability == "memory":
-            return Unit(request, request.tag, [evalsha], 0, own_connection=False)
-        return _large_or_durable(request, evalsha, policy)
+            return Unit(request, request.tag, (request.command,), 0, False)
+        return _large_or_durable(request, policy)
     if type(request) is Snapshot:
         call = request.call
         reads = [read.words for read in request.reads]
-        commands: list[Command] = [("MULTI",), ("EVALSHA", call.script.sha, *call.words), *reads, ("EXEC",)]
+        commands: list[Command] = [("MULTI",), call.command, *reads, ("EXEC",)]
         return Unit(request, call.tag, commands, len(commands) - 1, own_connection=True)
     assert type(request) is Read  # noqa: S101 - the last kind of request; narrows the type
     # Plain reads fetch what is too large to come with a script: small calls must not wait behind the reply.
     return Unit(request, request.tag, [request.words], 0, own_connection=True)
 
 
-def _large_or_durable(call: Call, evalsha: Command, policy: Policy) -> Unit:
+def _large_or_durable(call: Call, policy: Policy) -> Unit:
     commands: list[Command] = []
     if call.stage:
         commands.append(("SET", call.stage.key, call.stage.payload, "EX", STAGE_SECONDS))
     main = len(commands)
-    commands.append(evalsha)
+    commands.append(call.command)
     if call.durability != "memory":
         commands.append(SHOW_DURABILITY)
     if call.durability == "replicated":

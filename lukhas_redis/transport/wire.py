@@ -31,12 +31,12 @@ _pack: Callable[[Any], bytes] = hiredis.pack_command
 def pack(commands: Sequence[Command]) -> list[bytes]:
     """The bytes of commands, in pieces: large arguments stand alone, everything else is joined."""
     if len(commands) == 1 and not _has_large(commands[0]):
-        return [_pack(commands[0])]
+        return [pack_small(commands[0])]
     pieces: list[bytes] = []
     small: list[bytes] = []
     for command in commands:
         if not _has_large(command):
-            small.append(_pack(command))
+            small.append(pack_small(command))
             continue
         for part in _parts(command):
             if len(part) < _APART_BYTES:
@@ -50,11 +50,11 @@ def pack(commands: Sequence[Command]) -> list[bytes]:
 
 def pack_small(command: Command) -> bytes:
     """The bytes of one command without large arguments: nobody has to look for them."""
-    return _pack(command)
+    return command if type(command) is bytes else _pack(command)
 
 
 def _has_large(command: Command) -> bool:
-    return any([type(word) is bytes and len(word) >= _APART_BYTES for word in command])  # noqa: C419 - twice as fast
+    return type(command) is not bytes and any([type(word) is bytes and len(word) >= _APART_BYTES for word in command])  # noqa: C419 - twice as fast
 
 
 def _parts(command: Command) -> list[bytes]:

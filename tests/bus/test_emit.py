@@ -13,18 +13,19 @@ from pydantic import BaseModel
 from lukhas_redis.bus import AsyncContextBus, NewEvent
 from lukhas_redis.errors import (
     Backlog,
-    DurabilityUnknown,
     InvalidArgument,
     InvalidId,
     PayloadTooLarge,
     RequestReused,
     SerializationError,
+    ServerUnsuitable,
     TenantPaused,
     WrongKeyType,
 )
 from lukhas_redis.keys import session_bits
 from lukhas_redis.testing import assert_same
 from tests.bus.conftest import Look, MakesBuses
+from tests.fix_servers import StartsServers
 
 
 class Model(BaseModel):
@@ -43,33 +44,46 @@ class Plain:
 CYCLE: dict[str, Any] = {}
 CYCLE["self"] = CYCLE
 LONG = "x" * 257
+LINES = ("a\nb", "\x00", "\ud800", LONG, "é" * 129, None, 5, b"x")
 # What `emit` is given, and the error: always before anything is sent.
-BAD: list[tuple[str, dict[str, Any], type[Exception]]] = [
-    *[("event", {"event": one}, InvalidArgument) for one in ("", "a b", "a\n", "ä", "x" * 129, "\ud800", 5, None, b"a")],
-    *[("payload", {"payload": one}, InvalidArgument) for one in ([1], 5, "text", Model, Plain, object())],
-    *[("payload", {"payload": one}, SerializationError) for one in (CYCLE, {"a": object()}, {"a": "\ud800"})],
-    *[("priority", {"priority": one}, InvalidArgument) for one in ("urgent", "", None, 1, ["low"], "LOW", "later")],
-    *[(name, {name: one}, InvalidArgument)
-      for name in ("source", "correlation_id", "causation_id", "ordering_key", "traceparent")
-      for one in ("a\nb", "\x00", "\ud800", LONG, "é" * 129, None, 5, b"x")],
-    *[("idempotency_key", {"idempotency_key": one}, InvalidArgument) for one in ("", "a\tb", "\udfff", LONG, 5, b"", [])],
-    *[("delay", {"delay": one}, InvalidArgument)
-      for one in (-1, float("nan"), float("inf"), "1", True, 1e12, Decimal(1), timedelta(days=366), timedelta(-1))],
-    *[("at", {"at": one}, InvalidArgument) for one in (datetime(2030, 1, 1), "2030-01-01", 5.0)],
-    *[("context_id", {"context_id": one}, InvalidId) for one in ("", "x", "\ud800", 5)],
-    *[("session_id", {"session_id": one}, InvalidId) for one in ("", "a\nb", "\ud800", LONG, 5)],
-    *[("durability", {"durability": one}, InvalidArgument) for one in ("disk", 5)],
-    *[("dry_run", {"dry_run": one}, InvalidArgument) for one in ("yes", 5)],
-]  # fmt: skip
+BAD: dict[str, tuple[type[Exception], tuple[Any, ...]]] = {
+    "event": (InvalidArgument, ("", "a b", "a\n", "ä", "x" * 129, "\ud800", 5, None, b"a")),
+    "payload": (InvalidArgument, ([1], 5, "text", Model, Plain, object())),
+    "priority": (InvalidArgument, ("urgent", "", None, 1, ["low"], "LOW", "later")),
+    "source": (InvalidArgument, LINES),
+    "correlation_id": (InvalidArgument, LINES),
+    "causation_id": (InvalidArgument, LINES),
+    "ordering_key": (InvalidArgument, LINES),
+    "traceparent": (InvalidArgument, LINES),
+    "idempotency_key": (InvalidArgument, ("", "a\tb", "\udfff", LONG, 5, b"", [])),
+    "delay": (
+        InvalidArgument,
+        (-1, float("nan"), float("inf"), "1", True, 1e12, Decimal(1), timedelta(days=366), timedelta(-1)),
+    ),
+    "at": (InvalidArgument, (datetime(2030, 1, 1), "2030-01-01", 5.0)),
+    "context_id": (InvalidId, ("", "x", "\ud800", 5)),
+    "session_id": (InvalidId, ("", "a\nb", "\ud800", LONG, 5)),
+    "durability": (InvalidArgument, ("disk", 5)),
+    "dry_run": (InvalidArgument, ("yes", 5)),
+}
+CASES = [
+    *[
+        pytest.param(name, one, error, id=f"{name}-{number}")
+        for name, (error, values) in BAD.items()
+        for number, one in enumerate(values)
+    ],
+    *[pytest.param("payload", one, SerializationError) for one in (CYCLE, {"a": object()}, {"a": "\ud800"})],
+]
 
 
-@pytest.mark.parametrize("args, error", [pytest.param(one[1], one[2], id=f"{one[0]}-{n}") for n, one in enumerate(BAD)])
+@pytest.mark.parametrize("name, value, error", CASES)
 async def test_bad_arguments_are_refused_before_anything_is_sent(
-    bus: AsyncContextBus, look: Look, args: dict[str, Any], error: type[Exception]
+    bus: AsyncContextBus, look: Look, name: str, value: Any, error: type[Exception]
 ) -> None:
     """Each has the error that names it; the tenant does not even get a record."""
+    args: dict[str, Any] = {"event": "a", "payload": {}, name: value}
     with pytest.raises(error):
-        await bus.emit(**{"event": "a", "payload": {}, **args})
+        await bus.emit(**args)
     assert look.dump() == {}
 
 
@@ -84,7 +98,14 @@ async def test_a_payload_is_a_dict_whatever_it_was(both: AsyncContextBus, payloa
 async def test_hostile_names_and_payloads_come_back_as_they_were(both: AsyncContextBus, look: Look) -> None:
     """Braces, colons, percent signs, quotes, other scripts; and every kind of value."""
     text = "ä'{x}:*%s\"\\ 漢字 🎉"
-    payload = {"text": text, "bytes": b"\x00\xff", "big": 2**70, "none": None, "set": {1}, "at": datetime(2030, 1, 1, tzinfo=UTC)}
+    payload = {
+        "text": text,
+        "bytes": b"\x00\xff",
+        "big": 2**70,
+        "none": None,
+        "set": {1},
+        "at": datetime(2030, 1, 1, tzinfo=UTC),
+    }
     await both.emit("a/b:c_d.e-f", payload, source=text, correlation_id=text, ordering_key=text, traceparent=text)
     (event,) = await both.history()
     assert (event.event, event.payload, event.source, event.ordering_key) == ("a/b:c_d.e-f", payload, text, text)
@@ -107,7 +128,14 @@ async def test_the_same_idempotency_key_is_the_same_event(both: AsyncContextBus)
     first = await both.emit("a", {"n": 1}, idempotency_key=key)
     again = await both.emit(NewEvent("a", {"n": 1}), idempotency_key=key)
     assert (again.event_id, again.stream_id, again.request_id) == (first.event_id, first.stream_id, key)
-    for other in ({"payload": {"n": 2}}, {"priority": "high"}, {"delay": 5}, {"event": "b"}, {"source": "s"}):
+    others: tuple[dict[str, Any], ...] = (
+        {"payload": {"n": 2}},
+        {"priority": "high"},
+        {"delay": 5},
+        {"event": "b"},
+        {"source": "s"},
+    )
+    for other in others:
         with pytest.raises(RequestReused):
             await both.emit(**{"event": "a", "payload": {"n": 1}, "idempotency_key": key, **other})
     assert len(await both.history()) == 1
@@ -132,9 +160,11 @@ async def test_an_event_is_where_what_it_belongs_to_is(make: MakesBuses) -> None
     by_key = [await bus.emit("a", ordering_key="k") for _ in range(2)]
     assert by_session.event_id[:4] == by_context.event_id[:4] == kept.context_id[:4] == session_bits("session-7")
     assert len({one.event_id[:4] for one in by_key}) == 1
+    for _ in range(20):
+        await bus.emit("anywhere")
     shards = {event.event_id: event.shard for event in await bus.history()}
     assert len(set(shards.values())) > 1
-    assert shards[by_session.event_id] == shards[by_context.event_id]
+    assert shards[by_session.event_id] == shards[by_context.event_id] == bus.store.space.shard_for(kept.context_id).tag
 
 
 async def test_a_full_stream_refuses_and_drops_nothing(make_both: MakesBuses, reader: Any) -> None:
@@ -144,7 +174,11 @@ async def test_a_full_stream_refuses_and_drops_nothing(make_both: MakesBuses, re
     sent = [(await bus.emit("a", {"n": number})).event_id for number in range(5)]
     with pytest.raises(Backlog) as caught:
         await bus.emit("a")
-    assert (caught.value.retryable, caught.value.fields["priority"], caught.value.fields["limit"]) == (True, "normal", 5)
+    assert (caught.value.retryable, caught.value.fields["priority"], caught.value.fields["limit"]) == (
+        True,
+        "normal",
+        5,
+    )
     await bus.emit("a", priority="high")
     events = worker.read("g", count=6, pattern="*")
     assert [one.event_id for one in events if one.priority == "normal"] == sent
@@ -198,11 +232,15 @@ async def test_a_key_of_another_type_is_told(both: AsyncContextBus, look: Look) 
     assert_same(before, look.dump())
 
 
-async def test_durability_that_nobody_gives_is_doubted(both: AsyncContextBus) -> None:
-    """Without a replica an event cannot be replicated: it is there, and that is what the error says."""
-    with pytest.raises(DurabilityUnknown):
-        await both.emit("a", durability="replicated", idempotency_key="k")
-    assert len(await both.history()) == 1
-    with pytest.raises(DurabilityUnknown):
-        await both.emit("a", durability="replicated", idempotency_key="k")
-    assert len(await both.history()) == 1
+async def test_durability_is_had_or_refused(
+    bus: AsyncContextBus, look: Look, fresh_server: StartsServers, tenant: str
+) -> None:
+    """A server that writes every change to disk gives `local`; one that does not is named, before anything is sent."""
+    with pytest.raises(ServerUnsuitable):
+        await bus.emit("a", durability="local")
+    assert look.dump() == {}
+    sound = fresh_server(config={"appendonly": "yes", "appendfsync": "always"})
+    async with AsyncContextBus.connect(sound.url, tenant=tenant) as other:
+        first = await other.emit("a", durability="local", idempotency_key="k")
+        assert (await other.emit("a", durability="local", idempotency_key="k")).event_id == first.event_id
+        assert len(await other.history()) == 1

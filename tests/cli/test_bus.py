@@ -259,9 +259,10 @@ def test_looking_and_dry_runs_change_nothing(
     lukhas: Lukhas, bus: ContextBus, server: RunningServer, words: list[str]
 ) -> None:
     """What only looks, and what only says, leaves every key, group, worker and pending entry as it was."""
-    bus.emit("a", {"n": 1})
-    bus.emit("b", priority="low", ordering_key="k")
-    bus.emit("c", delay=600)
+    # With keys the records of these requests outlast the test.
+    bus.emit("a", {"n": 1}, idempotency_key="1")
+    bus.emit("b", priority="low", ordering_key="k", idempotency_key="2")
+    bus.emit("c", delay=600, idempotency_key="3")
     taken(bus, 1)
     with server.client() as client:
         before = dump(client, prefix=f"lukhas:{{{bus.store.tenant}")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lukhas_redis import ContextStore, Settings
+from lukhas_redis.bus import ContextBus
 from lukhas_redis.cli.help_text import help_text
 from lukhas_redis.functions import library, library_version, verbs
 from lukhas_redis.keys import SHARD_KEYS, KeySpace, ShardKeys
@@ -65,6 +66,7 @@ def test_show_lists_verbs_and_source_without_a_server(bare: Lukhas) -> None:
     shown = {verb["name"]: verb for verb in bare.json("functions", "show")}
     assert set(shown) == {f"lukhas_{script.name}" for script in verbs()}
     assert shown["lukhas_extend"]["key"] == "lukhas:{t}:ctx:<id>"
+    assert [argument["name"] for argument in shown["lukhas_redrive"]["arguments"]][-1] == "letter"
     assert "ttl_ms" in [argument["name"] for argument in shown["lukhas_extend"]["arguments"]]
     assert bare("functions", "show", "--source").out == library()
     assert "lukhas_set_flag" in bare("functions", "show").out
@@ -75,12 +77,15 @@ def test_help_names_every_key_and_every_verb() -> None:
     text = help_text("lukhas")
     patterns = {row.pattern.split("}:", 1)[1] for name in script_names() for row in load(name).keys if not row.many}
     described = {line.split("  ")[1] for line in text.splitlines() if line.startswith("  ") and "  " in line[2:]}
+    priority = re.compile(r":(critical|high|normal|low)$")
+    shapes = {re.sub("<.*?>", "<>", priority.sub(":<>", pattern)) for pattern in patterns}
+    assert shapes <= {re.sub("<.*?>", "<>", name) for name in described}
     named = {name.split(":")[0] for name in described}
-    assert {pattern.split(":")[0] for pattern in patterns} <= named
     built = {name for name, made in vars(ShardKeys).items() if callable(made) and not name.startswith("_")}
     assert {"req" if name == "request" else name for name in built} | SHARD_KEYS <= named
     for script in verbs():
         assert f"lukhas_{script.name} 1 " in text
+        assert f"      {script.summary}" in text
 
 
 def test_help_uses_the_prefix() -> None:
@@ -93,12 +98,17 @@ def test_help_uses_the_prefix() -> None:
 def test_every_line_of_the_help_runs(part: str, lukhas: Lukhas, store: ContextStore, server: RunningServer) -> None:
     """Each command that the text shows under LOOKING and EXAMPLES is taken by the server as it stands."""
     kept = store.preserve("s1", {})
+    bus = ContextBus(store)
+    bus.emit("task.made", {})
+    (event,) = bus.read("reviewers")
+    bus.ack("reviewers", event)
     lukhas.json("functions", "load")
     section = help_text("lukhas").split(f"\n{part}\n")[1].split("\n\n")[0]
     lines = [re.split(r"  {3,}", line.strip())[0] for line in section.splitlines()]
     assert len(lines) >= 4
     for line in lines:
         line = line.replace("{default}", f"{{{store.tenant}}}").replace("<id>", kept.context_id)
+        line = line.replace("<group>", "reviewers").replace("<letter>", event.stream_id)
         server.command(*shlex.split(line))
     assert [entry.why for entry in store.audit()] == (["moving house"] if part == "EXAMPLES" else [])
 

@@ -91,13 +91,13 @@ class Worker:
         for number in numbers:
             self.signal(number)
         try:
-            return self.process.wait(timeout=30)
+            return self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it does not end: {self.err}") from None
 
     def say(self, words: str) -> None:
         """Wait until it has said something."""
-        wait_until(lambda: words in self.err, what=f"a worker says {words!r}")
+        wait_until(lambda: words in self.err, timeout=60, what=f"a worker says {words!r}: {self.err}")
 
 
 class Workers:
@@ -128,7 +128,7 @@ class Workers:
 
     def wait_for(self, word: str, count: int) -> list[list[str]]:
         """Wait until handlers have noted so many."""
-        wait_until(lambda: len(self.notes(word)) >= count, what=f"{count} have {word}: {self.errors()}")
+        wait_until(lambda: len(self.notes(word)) >= count, timeout=60, what=f"{count} have {word}: {self.errors()}")
         return self.notes(word)
 
     def errors(self) -> list[str]:

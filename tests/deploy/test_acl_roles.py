@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from lukhas_redis import AsyncContextStore, ContextStore
+from lukhas_redis.bus import ContextBus
 from lukhas_redis.errors import AccessDenied, ContextNotFound
 from lukhas_redis.functions import library, library_version
 from lukhas_redis.testing import Dump, assert_same, dump
@@ -259,6 +260,15 @@ def test_deploy_user_loads_the_verbs_and_ops_calls_them(deployed: Deployed, tena
         assert ops.fcall("lukhas_renew", 1, f"{base}ctx:{context}", "lease", token, "lease_ms", "90000")[0] == "OK"
         assert ops.fcall("lukhas_release", 1, f"{base}ctx:{context}", "lease", token)[0] == "OK"
         assert ops.fcall("lukhas_drop", 1, f"{base}ctx:{context}")[0] == "OK"
+        with ContextBus.connect(tenant=tenant, settings=deployed.settings("worker", bus_max_deliveries=1)) as bus:
+            bus.emit("draft.written", {})
+            bus.emit("draft.written", {})
+            letters = [bus.retry("g", event).letter_id for event in bus.read("g", count=2)]
+        assert ops.fcall_ro("lukhas_status", 1, f"{base}bus:groups")[5][0] == "g"
+        assert ops.fcall("lukhas_redrive", 1, f"{base}bus:dead", "letter", str(letters[0]))[2]
+        assert ops.fcall("lukhas_discard", 1, f"{base}bus:dead", "letter", str(letters[1]))[2] == "1"
+        assert ops.fcall("lukhas_trim", 1, f"{base}bus:wake")[0] == "OK"
+        assert ops.fcall("lukhas_retire", 1, f"{base}bus:groups", "group", "g", "force", "1")[3] == "1"
     with store_of(deployed, "reader", tenant) as store, pytest.raises(ContextNotFound):
         store.restore(context)
 

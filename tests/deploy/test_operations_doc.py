@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from lukhas_redis import ContextStore
+from lukhas_redis.bus import ContextBus
 from lukhas_redis.errors import ContextDropped
 from lukhas_redis.functions import library
 from lukhas_redis.testing import ServerBinary, start_sentinels, wait_until
@@ -46,6 +47,7 @@ def test_every_command_of_the_document_works(fresh_deployed: Deployed) -> None:
     with ContextStore.connect(fresh_deployed.url("worker")) as store:
         store.preserve("s", {"a": 1}, context_id=CONTEXT)
         store.handoff(CONTEXT, "worker-0", "worker-1")
+    pile_up(fresh_deployed)
     with fresh_deployed.client("deploy") as deploy:
         deploy.function_load(library(), replace=True)
     setup, *rest = blocks()
@@ -54,7 +56,11 @@ def test_every_command_of_the_document_works(fresh_deployed: Deployed) -> None:
     )
     for line in (line for text in rest for line in text.splitlines()):
         done = subprocess.run(
-            ["bash", "-c", f"set -eu -o pipefail\n{setup}\n{line}"], capture_output=True, text=True, check=False
+            ["bash", "-c", f"set -eu -o pipefail\n{setup}\n{line}"],
+            capture_output=True,
+            text=True,
+            errors="replace",  # payloads are MessagePack
+            check=False,
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         assert not re.search(r"^\(error\)|^ERR|^NOPERM|^LK[A-Z]+ ", done.stdout, re.MULTILINE), f"{line}\n{done.stdout}"
@@ -62,6 +68,21 @@ def test_every_command_of_the_document_works(fresh_deployed: Deployed) -> None:
         assert not wanted or wanted[1].strip() in done.stdout, f"{line}\n{done.stdout}"
     with ContextStore.connect(fresh_deployed.url("reader")) as store, pytest.raises(ContextDropped):
         store.restore(CONTEXT)
+
+
+def pile_up(deployed: Deployed) -> None:
+    """Leave events behind: two dead letters, one that waits for a retry, one in hand; a group that nobody works for."""
+    with (
+        ContextBus.connect(settings=deployed.settings("worker")) as bus,
+        ContextBus.connect(settings=deployed.settings("worker", bus_max_deliveries=1)) as last,
+    ):
+        bus.read("archivers")
+        for number in range(4):
+            bus.emit("draft.written", {"number": number})
+        for event in last.read("reviewers", count=2):
+            assert last.retry("reviewers", event, error="no such reviewer").state == "DEAD"
+        waits, _ = bus.read("reviewers", count=2)
+        bus.retry("reviewers", waits, delay=600)
 
 
 def test_a_snapshot_is_restored_as_the_document_says(binary: ServerBinary, fresh_deployed: Deployed) -> None:

@@ -70,7 +70,7 @@ class Notes:
 
     async def wait(self, name: str) -> None:
         """Until it is said."""
-        while not self.there(name):
+        while not self.there(name):  # noqa: ASYNC110 - it is said by another process
             await asyncio.sleep(0.01)
 
 
@@ -156,7 +156,7 @@ async def emit(job: Job, store: AsyncContextStore) -> None:
 
 
 async def _emit_part(bus: AsyncContextBus, part: Part, noted: Path) -> None:
-    number = noted.stat().st_size if noted.exists() else 0
+    number = _size(noted)
     with noted.open("ab", buffering=0) as notes:
         while number < part.events:
             try:
@@ -174,6 +174,10 @@ async def _emit_part(bus: AsyncContextBus, part: Part, noted: Path) -> None:
             else:
                 number += 1
                 notes.write(b".")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 async def main(job: Job) -> None:

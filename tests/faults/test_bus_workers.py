@@ -1,6 +1,7 @@
 """Workers that die, freeze or misbehave at one chosen place: each event has its effect once, or a dead letter.
 
-What belongs here: one fault at a time. What does not: many at random (`test_bus_effects`), lost data (`test_bus_losses`).
+What belongs here: one fault at a time. What does not: many at random (`test_bus_effects`), lost data
+(`test_bus_losses`).
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def test_a_worker_that_comes_back_too_late(
         _todo(fleet, 1)
         wait_until(lambda: fleet.seen() == [1], timeout=30, what="the late one works on")
         if other == "has it in hand":
-            assert fleet.logs("taken over by another worker")
+            wait_until(lambda: fleet.logs("taken over by another worker"), timeout=30, what="the late one says so")
             assert fleet.bus.ack(WORK, *taken) == {event_id: "DONE"}
         late.end(15)
         assert fleet.seen() == [1]

@@ -1,22 +1,44 @@
 """What must add up in a shard whose keys nobody else has touched.
 
-What belongs here: one function that finds every account that is wrong. What does not: `lua/check.lua`, which looks at
-single contexts; this reads everything, from outside. Invariant: it reads only.
+What belongs here: finding every account that is wrong, and a call that was not counted. What does not: `lua/check.lua`,
+which looks at single contexts; this reads everything, from outside. Invariant: it reads only.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from tests.lua.shard import PARTS, Shard
+from lukhas_redis.testing import Dump, difference
+from tests.lua.shard import PARTS, Shard, chained
+
+# What a script that has changed something has counted once.
+COUNTERS: Mapping[str, tuple[str, ...]] = {
+    "preserve": ("preserved", "appended", "patched"),
+    "append": ("appended", "patched"),
+    "fold": ("folded",),
+    "handoff": ("handed_off",),
+    "drop": ("dropped",),
+}
 
 
 def wrong_accounts(shard: Shard) -> list[str]:
     """One line for each account that does not add up; empty when all do."""
     return [*_totals(shard), *_members(shard), *_contexts(shard)]
+
+
+def miscounted(shard: Shard, before: Dump, name: str) -> list[str]:
+    """A line when a call of this script has changed something since, and its own count did not go up by one."""
+    after, key = shard.dump(), shard.keys.usage.encode()
+    if name not in COUNTERS or not difference(before, after):
+        return []
+    was, is_now = (
+        sum(int(count) for one, count in found[key].content if one.decode() in COUNTERS[name]) if key in found else 0
+        for found in (before, after)
+    )
+    return [] if is_now == was + 1 else [f"{name} changed data and its count went from {was} to {is_now}"]
 
 
 def _sizes(shard: Shard) -> dict[str, tuple[int, str]]:
@@ -63,6 +85,8 @@ def _contexts(shard: Shard) -> Iterator[str]:
             yield f"{one}: body of {body} bytes, segments of {length}, fields {fields}, size {sizes[one]}"
         if (fields.get("segs", "0"), fields.get("segs_bytes", "0")) != (str(len(segments)), str(length)):
             yield f"{one}: {len(segments)} segments of {length} bytes, but fields {fields}"
+        if segments and chained(fields["root"], *segments) != fields["chain"]:
+            yield f"{one}: its chain is not that of its segments: {fields}"
         if fields["type"] != sizes[one][1] or fields["expires_ms"] != f"{deadline:.0f}":
             yield f"{one}: fields {fields} but size {sizes[one]} and deadline {deadline}"
         for key in (getattr(keys, part)(one) for part in PARTS):

@@ -1,6 +1,7 @@
 """Random calls and random damage for the dump-compare fuzz, all from one seed.
 
-What belongs here: which calls and which damage there are. What does not: what must hold afterwards (`test_fuzz`).
+What belongs here: which calls and which damage there are. What does not: what must hold afterwards (`test_fuzz`), and
+what is done to a context's segments (`growth_mischief`).
 Invariant: the same seed makes the same calls; identifiers come from small pools so that calls meet each other.
 """
 
@@ -12,6 +13,7 @@ from random import Random
 from typing import Any
 
 from lukhas_redis.scripts import Arg, Script, load, script_names
+from tests.lua.growth_mischief import LEASES, damage_growth, plant_other_type
 from tests.lua.shard import MARKER, Shard, context_id, segment
 
 IDS = tuple(context_id(number) for number in range(4))
@@ -40,9 +42,6 @@ CORRUPT = (
     " 1",
     "\xff",
 )
-# Live, lapsed, and no leases at all.
-LEASES = ("7 99999999999999", "7 99999999999999", "7 1", "7", "", "x y", "-7 99999999999999", "7 9e30", "7 nan")
-SEGS = ("0", "1", "2", "-1", "1e14", "abc", "9" * 30, "1.5")
 NUMERIC = {
     "ctx": (
         "version",
@@ -146,7 +145,25 @@ OWN: Mapping[str, Mapping[str, Sequence[Arg]]] = {
     "renew": {"lease": (7, 8)},
     "release": {"lease": (7, 8)},
 }
-OFTEN_CALLED = {"preserve": 12, "append": 10, "fold": 5, "renew": 3, "release": 3}
+OFTEN_CALLED = {"preserve": 12, "append": 14, "fold": 6, "renew": 3, "release": 3}
+# Most calls of these have nothing wrong with them, so that what is damaged is met where a sound call would write.
+OFTEN_QUIET = ("append", "fold", "preserve")
+QUIET: Mapping[str, Arg] = {
+    "dry": 0,
+    "mode": "live",
+    "marker": MARKER,
+    "shards": 1,
+    "request_id": "",
+    "if_version": -1,
+    "lease": "",
+    "staged": 0,
+    "max_entries": 5000,
+    "max_bytes": 0,
+    "max_type": 0,
+    "rate": 0,
+    "max_segs": 4096,
+    "max_raw": 10**7,
+}
 # What a stretch of calls has in common: a tenant that is always full, for one, evicts.
 _FULL: dict[str, Arg] = {"max_bytes": 0, "max_type": 0, "rate": 0, "mode": "live", "dry": 0, "if_version": -1}
 HABITS: tuple[Mapping[str, Arg], ...] = (
@@ -156,6 +173,7 @@ HABITS: tuple[Mapping[str, Arg], ...] = (
     {**_FULL, "policy": "evict_lru", "max_entries": 3},
     {**_FULL, "max_entries": 5000, "staged": 1},
     {**_FULL, "max_entries": 5000, "rate": 5},
+    {**_FULL, "max_entries": 5000, "max_bytes": 300, "policy": "evict_lru"},
     {"mode": "dry_run"},
 )
 
@@ -193,12 +211,13 @@ def is_of_bus(script: Script) -> bool:
 
 
 class Mischief:
-    """Makes calls and damage for one shard."""
+    """Makes calls and damage for one shard. `is_clean`: nothing is damaged for a while, so accounts must add up."""
 
     def __init__(self, shard: Shard, seed: int) -> None:
         self.shard = shard
         self.random = Random(seed)
         self.habits: Mapping[str, Arg] = {}
+        self.is_clean = False
         self.scripts = [load(name) for name in scripts_of_contexts()]
         # The writers of contexts meet everything else, so they come more often.
         self.weights = [OFTEN_CALLED.get(script.name, 2 if "id" in script.arg_names else 1) for script in self.scripts]
@@ -211,16 +230,24 @@ class Mischief:
             payload = segment(payload)
         choices = {**CHOICES, **OWN.get(script.name, {})}
         known: dict[str, Arg] = {name: self.random.choice(values) for name, values in choices.items()}
+        if self.random.random() < 0.8:
+            known["id"] = self.random.choice(self._there() or IDS)
+        is_plain = self.is_clean
+        if script.name in OFTEN_QUIET and self.random.random() < 0.6:
+            known, is_plain = {**known, **QUIET}, True
         known |= self._seen(str(known["id"]))
+        if self.is_clean and known["ttl_ms"] == 1:
+            known["ttl_ms"] = 60_000  # it would be over while the accounts are read
         args: dict[str, Arg] = {"payload": payload, "bytes": len(payload), **known, **self.habits}
-        if self.random.random() < 0.2:
+        if not is_plain and self.random.random() < 0.2:
             args[self.random.choice(script.arg_names or ("id",))] = self.random.choice(WEIRD)
         if script.name in ("preserve", "fold") and args["staged"] == 1:
             self._stage(payload, str(args["token"]))
             args["payload"] = payload[:4]
         more = [one for one in self._more(script) if one != args["id"] or self.random.random() < 0.05]
-        words = list(self.shard.words(script, args, keys=self._aliases(script), more=more))
-        if more and self.random.random() < 0.2:
+        aliases = {} if is_plain else self._aliases(script)
+        words = list(self.shard.words(script, args, keys=aliases, more=more))
+        if more and not is_plain and self.random.random() < 0.2:
             self._disturb(words, len(more))
         return Attempt(script, args, tuple(words))
 
@@ -237,19 +264,26 @@ class Mischief:
                 self.shard.lease(IDS.index(one))
             elif self.random.random() < 0.4:
                 self.shard.call("handoff", id=one, request_id=self.random.choice(REQUESTS), request="d1")
-        self.habits = self.random.choice(HABITS)
+        self.habits, self.is_clean = self.random.choice(HABITS), self.random.random() < 0.25
+        if self.random.random() < 0.2 and (there := self._there()):
+            self.shard.expire(IDS.index(self.random.choice(there)))
         mode = self.random.choice(("", "", "", "", "", "live", "dry_run", "paused"))
         if mode:
             self.shard.call("set_flag", name="mode", value=mode)
 
     def damage(self, attempt: Attempt) -> None:
         """Do one thing to the shard's keys that no script would do, mostly to one that the call declares."""
-        kinds = ["type", "field", "last", "delete", "expire", "score", "segs", "missing"]
-        kind = self.random.choices(kinds, [5, 6, 1, 2, 3, 1, 3, 1])[0]
+        if self.is_clean:
+            return
+        if attempt.key("segs") and self.random.random() < 0.5:
+            damage_growth(self.shard, self.random, str(attempt.args["id"]))
+            return
+        kinds = ["type", "field", "last", "delete", "expire", "score", "growth"]
+        kind = self.random.choices(kinds, [5, 6, 1, 2, 3, 1, 4])[0]
         declared = self.random.random() < 0.8
         key = self.random.choice(attempt.keys) if declared else self.any_key()
         if kind == "type":
-            self._wrong_type(key)
+            plant_other_type(self.shard, self.random, key)
         elif kind == "field":
             hashes = [one for one in attempt.keys if self._is(one, b"hash")]
             self._corrupt_field(self.random.choice(hashes or [self.shard.keys.usage]))
@@ -257,10 +291,8 @@ class Mischief:
             self._last_id()
         elif kind == "delete":
             self.shard.client.delete(key)
-        elif kind == "segs":
-            self._other_segments(str(attempt.args["id"]))
-        elif kind == "missing":
-            self._lose_field(str(attempt.args["id"]))
+        elif kind == "growth":
+            damage_growth(self.shard, self.random, str(attempt.args["id"]))
         elif kind == "expire" and self._is(self.shard.keys.index, b"zset"):
             self._expire()
         elif self._is(key, b"zset"):
@@ -293,26 +325,14 @@ class Mischief:
             "held": self.random.choice(held),
             "stamp": self.random.choice([" ".join(stamps), ""]),
         }
+        if "session" in fields and self.random.random() < 0.8:
+            seen["sid"] = fields["session"]
         token = fields.get("lease", "").partition(" ")[0]
         return {**seen, "lease": token} if token and self.random.random() < 0.6 else seen
 
-    def _other_segments(self, one: str) -> None:
-        """The list and what the hash says of it no longer agree, or it is gone, or of another type."""
-        client, key, ctx = self.shard.client, self.shard.keys.segs(one), self.shard.keys.ctx(one)
-        kind = self.random.randrange(5)
-        if kind == 0:
-            self._wrong_type(key)
-        elif kind == 1:
-            client.unlink(key)
-        elif kind == 2 and self._is(ctx, b"hash"):
-            client.hset(ctx, "segs", self.random.choice(SEGS))
-        elif not client.exists(key) or self._is(key, b"list"):
-            client.rpush(key, segment(b"stray")) if kind == 3 else client.rpop(key)
-
-    def _lose_field(self, one: str) -> None:
-        ctx = self.shard.keys.ctx(one)
-        if self._is(ctx, b"hash"):
-            self.shard.client.hdel(ctx, self.random.choice([*NUMERIC["ctx"], "session", "digest"]))
+    def _there(self) -> list[str]:
+        """The contexts that are there."""
+        return [one for one in IDS if self._is(self.shard.keys.ctx(one), b"hash")]
 
     def _stage(self, payload: bytes, token: str) -> None:
         found = self.random.choice([payload, payload, payload, payload[:-1], b"", b"#" * len(payload), None])
@@ -346,19 +366,6 @@ class Mischief:
 
     def _is(self, key: str, kind: bytes) -> bool:
         return self.shard.client.type(key) == kind
-
-    def _wrong_type(self, key: str) -> None:
-        client = self.shard.client
-        client.delete(key)
-        plant: list[Any] = [
-            lambda: client.set(key, "planted"),
-            lambda: client.rpush(key, "planted"),
-            lambda: client.zadd(key, {"planted": 1}),
-            lambda: client.hset(key, "planted", "1"),
-            lambda: client.xadd(key, {"planted": "1"}),
-            lambda: client.sadd(key, "planted"),
-        ]
-        self.random.choice(plant)()
 
     def _corrupt_field(self, key: str) -> None:
         if self._is(key, b"hash"):

@@ -80,17 +80,19 @@ def test_what_is_held_is_not_given_to_another(bus: Bus) -> None:
 def test_delivered_too_often_it_is_dead(bus: Bus) -> None:
     """The letter says who had it last and how often; its fields are those of the event."""
     bus.emit("fatal", correlation="c", payload=b"\x00data")
-    for number in (1, 2):
-        taken = bus.claim(max_deliveries=2, consumer=f"w{number}")
-        assert taken[0].deliveries == number
-        bus.lapse(*taken)
+    bus.lapse(*bus.claim(max_deliveries=2, consumer="w1"))
+    taken = bus.claim(max_deliveries=2, consumer="w2")
+    assert taken[0].deliveries == 2
+    bus.lapse(*taken)
     assert bus.claim(max_deliveries=2, consumer="w3") == []
     (letter,) = bus.stream("dead")
-    told = {name: letter[name].decode() for name in ("group", "priority", "stream_id", "reason", "deliveries", "consumer")}
-    assert told == {
-        **{"group": "g", "priority": "normal", "stream_id": taken[0].sid, "reason": "deliveries"},
-        **{"deliveries": "2", "consumer": "w2"},
+    assert {name: letter[name].decode() for name in ("group", "priority", "stream_id", "reason")} == {
+        "group": "g",
+        "priority": "normal",
+        "stream_id": taken[0].sid,
+        "reason": "deliveries",
     }
+    assert (letter["deliveries"], letter["consumer"]) == (b"2", b"w2")
     assert (letter["event"], letter["payload"], letter["correlation"]) == (b"fatal", b"\x00data", b"c")
     assert bus.finished()
     assert (bus.counts()["dead"], bus.counts()["lost"]) == (1, 0)
@@ -270,10 +272,11 @@ def test_what_somebody_planted_is_taken_away(bus: Bus) -> None:
     bus.emit_many(2, ordering_key="k")
     first = bus.claim(1)
     bus.claim(1)
-    (lane,) = [one for one in client.hgetall(keys.group("g", "busy")) if b"/" not in one]
+    busy: Any = client.hkeys(keys.group("g", "busy"))
+    (lane,) = [one for one in busy if b"/" not in one]
     client.zadd(keys.group("g", "parked"), {lane + b":planted": 0})
     client.zadd(keys.group("g", "held:high"), {"planted": 1, "9" * 30 + "-1": 1})
-    odd = client.xadd(keys.bus("later"), {"planted": "1"})
+    odd: Any = client.xadd(keys.bus("later"), {"planted": "1"})
     client.zadd(keys.bus("due"), {"planted": 1, odd: 1, "1-1": 1})
     bus.ack(*first)
     assert names_of(bus.claim()) == ["e1"]

@@ -172,7 +172,11 @@ def test_after_the_last_delivery_it_is_dead(bus: Bus, taken: Taken) -> None:
     """With why, by whom, from where, and all that was in it; nothing of it is left in the group."""
     assert bus.retry(taken, max_deliveries=1, reason="timeout", message="é" * 2000) == "DEAD"
     (letter,) = bus.stream("dead")
-    assert (letter["reason"], letter["handler"], letter["error"]) == (b"timeout", b"module:handler", "é".encode() * 2000)
+    assert (letter["reason"], letter["handler"], letter["error"]) == (
+        b"timeout",
+        b"module:handler",
+        "é".encode() * 2000,
+    )
     assert (letter["consumer"], letter["stream_id"], letter["event"]) == (b"w1", taken.sid.encode(), b"first")
     assert (bus.counts()["dead"], bus.finished()) == (1, True)
 

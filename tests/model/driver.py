@@ -7,6 +7,7 @@ Invariant: a write that was sent is compared with the model's outcome, and one t
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 from uuid import uuid4
 
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 
 from lukhas_redis import ContextStore, ops
-from lukhas_redis.calls import Op
-from lukhas_redis.codec import encode
-from lukhas_redis.errors import LukhasRedisError
+from lukhas_redis.calls import Op, Refused
+from lukhas_redis.codec import Append, Change, apply, encode, pack_change, seal_segment
+from lukhas_redis.errors import LukhasRedisError, StoreFull
+from lukhas_redis.ops.folding import fold
+from lukhas_redis.ops.restore import found_in
 from lukhas_redis.settings import Settings
 from lukhas_redis.testing import RunningServer, difference, dump
 from tests.fix_tenants import new_tenant
@@ -89,6 +92,51 @@ class StoreDriver(RuleBasedStateMachine):
             self.model.swept()
             self.model.stored(cid, Entry(data, session, result.stored_bytes, written_ms=at, order_ms=at), victims)
 
+    def _grow(self, cid: str, change: Change, version: int | None, crash: int, dry: bool) -> None:
+        """Append or patch; both are far below the size from which a context is written whole instead."""
+        added = len(seal_segment(pack_change(change), cid).stored)
+
+        def ask(rid: str, dry: bool) -> Op[Any]:
+            options: dict[str, Any] = {"if_version": version, "request_id": rid, "dry_run": dry}
+            if isinstance(change, Append):
+                return ops.append(self.space, cid, change.path, change.items, **options)
+            return ops.patch(self.space, cid, change.merge, **options)
+
+        wanted, victims = self.model.grow(cid, added, version), list[str]()
+        sweeps = (isinstance(wanted, tuple) or wanted is StoreFull) and self.model.crowded(cid, added)
+        if isinstance(wanted, tuple):
+            victims = wanted[1]
+            wanted = (wanted[0], len(victims))
+        done = self._write(ask, wanted, lambda one: (one.version, one.evicted), crash, dry)
+        if sweeps and not dry and self.model.mode == "live":
+            self.model.swept()
+        if done is not None:
+            data = deepcopy(self.model.entries[cid].data)
+            apply(data, deepcopy(change))
+            self.model.evicted(victims)
+            self.model.grown(cid, added, data, int(self.raw.hget(self.keys.ctx(cid), "updated_ms") or 0))
+            self.model.count("appended" if isinstance(change, Append) else "patched")
+
+    def _fold(self, cid: str, crash: int) -> None:
+        """Write what was appended into the body, where that is allowed and makes it smaller."""
+        entry = self.model.entries[cid]
+        whole = encode(entry.data, cid, compression="auto", limits=self.space.limits).stored_bytes
+        is_done = bool(self.model.mode == "live" and entry.parts and whole <= entry.size)
+
+        def ask() -> Op[bool]:
+            found = yield from found_in(self.space, cid)
+            return (yield from fold(self.space, cid, found.held, found.metadata))
+
+        before = None if is_done else self._dump()
+        outcomes = [self._outcome(dying(ask(), crash))] if crash else []
+        outcomes.append(self._outcome(ask()))
+        if before is not None:
+            assert not difference(before, self._dump())
+        # Who died may have done it; then there is nothing to do for who comes after.
+        assert (True in outcomes or ClientDiedError in outcomes) if is_done else True not in outcomes, outcomes
+        if is_done:
+            self.model.folded(cid, whole)
+
     def _switch(self, mode: str) -> None:
         if mode != self.model.mode:
             self.store.set_mode(mode)
@@ -133,7 +181,7 @@ class StoreDriver(RuleBasedStateMachine):
     def _outcome(self, op: Op[Any]) -> Any:
         try:
             return self.store.run(op)
-        except (LukhasRedisError, ClientDiedError) as error:
+        except (LukhasRedisError, Refused, ClientDiedError) as error:
             return type(error)
 
     def _now_ms(self) -> int:

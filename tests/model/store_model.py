@@ -28,12 +28,13 @@ Outcome = type[LukhasRedisError] | tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Entry:
-    """One context that is in the accounts; `lost`: its keys were deleted by hand."""
+    """One context that is in the accounts; `parts`: appended since it was whole; `lost`: a hand deleted its keys."""
 
     data: dict[str, Any]
     session: str
     size: int
     version: int = 1
+    parts: int = 0
     owner: str | None = None
     hops: int = 0
     pinned: bool = False
@@ -115,10 +116,7 @@ class StoreModel:
 
     def stored(self, context_id: str, entry: Entry, victims: list[str]) -> None:
         """The effect of a preserve that was done."""
-        for victim in victims:
-            del self.entries[victim]
-            self.graves[victim] = ContextEvicted
-            self.count("evicted")
+        self.evicted(victims)
         old = self._live(context_id)
         if old is not None:
             entry = replace(entry, version=old.version + 1, owner=old.owner, hops=old.hops, pinned=old.pinned)
@@ -126,6 +124,41 @@ class StoreModel:
         self.graves.pop(context_id, None)
         self.entries[context_id] = entry
         self.count("preserved")
+
+    def evicted(self, victims: list[str]) -> None:
+        """The effect of a write on those that made room."""
+        for victim in victims:
+            del self.entries[victim]
+            self.graves[victim] = ContextEvicted
+            self.count("evicted")
+
+    # -- growing ----------------------------------------------------------------------------------------------
+
+    def grow(self, context_id: str, added: int, if_version: int | None) -> Outcome:
+        """(version, victims) of an append or a patch that adds so many stored bytes, or the error."""
+        if refused := self.blocked() or self.absence(context_id):
+            return refused
+        old = self.entries[context_id]
+        if if_version is not None and if_version != old.version:
+            return VersionConflict
+        victims = self._victims(context_id, old.size + added, old)
+        return StoreFull if victims is None else (old.version + 1, victims)
+
+    def crowded(self, context_id: str, added: int) -> bool:
+        """Whether growing meets a limit that expired contexts count for: they are swept, even if it is refused."""
+        size = self.entries[context_id].size + added
+        return size <= self.max_bytes < self.bytes + added and bool(self.expired)
+
+    def grown(self, context_id: str, added: int, data: dict[str, Any], at_ms: int) -> None:
+        """The effect of an append or a patch; see `evicted` for that on others."""
+        old = self.entries[context_id]
+        new = replace(old, data=data, size=old.size + added, version=old.version + 1, parts=old.parts + 1)
+        self.entries[context_id] = replace(new, written_ms=at_ms, order_ms=at_ms)
+
+    def folded(self, context_id: str, size: int) -> None:
+        """The effect of a fold: the same context in one piece."""
+        self.entries[context_id] = replace(self.entries[context_id], size=size, parts=0)
+        self.count("folded")
 
     # -- the others -------------------------------------------------------------------------------------------
 

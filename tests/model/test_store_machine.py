@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 
 from lukhas_redis import ops
 from lukhas_redis.calls import Op
+from lukhas_redis.codec import Append, Patch
 from lukhas_redis.models import Context
 from lukhas_redis.testing import RunningServer, difference
 from tests.fix_hypothesis import NIGHTLY
@@ -28,6 +29,7 @@ from tests.model.store_model import Entry, Outcome
 ids = st.sampled_from(IDS)
 targets = st.integers(0, 19)
 sizes = st.sampled_from([0, 100, 350, 700])
+parts = st.sampled_from([1, 60, 150])
 versions = st.sampled_from(["any", "any", "right", "right", "stale", "none"])
 providers = st.sampled_from(["a", "b"])
 sessions = st.sampled_from(["s"] * 7 + ["t"])
@@ -45,7 +47,7 @@ class StoreMachine(StoreDriver):
     def preserve(self, cid: str, session: str, size: int, saw: str, crash: int, dry: bool, mode: str) -> None:
         """Write a context, large or small, new or again, in any mode."""
         self._switch(mode)
-        self._preserve(cid, session, {"x": "y" * size}, self._version(cid, saw), crash, dry)
+        self._preserve(cid, session, {"x": "y" * size, "l": []}, self._version(cid, saw), crash, dry)
         self._switch("live")
 
     @rule(size=sizes, other=sizes, crash=crashes)
@@ -54,7 +56,7 @@ class StoreMachine(StoreDriver):
         self._switch("live")
         absent = [cid for cid in IDS if cid not in self.model.entries]
         for cid, length in zip(absent, (size, other), strict=False):
-            self._preserve(cid, "s", {"x": "z" * length}, None, crash, False)
+            self._preserve(cid, "s", {"x": "z" * length, "l": []}, None, crash, False)
 
     @rule(which=targets, size=sizes, saw=versions, crash=crashes)
     def rewrite(self, which: int, size: int, saw: str, crash: int) -> None:
@@ -62,7 +64,31 @@ class StoreMachine(StoreDriver):
         self._switch("live")
         cid = self._target(which)
         session = self.model.entries[cid].session if cid in self.model.entries else "s"
-        self._preserve(cid, session, {"r": "r" * size}, self._version(cid, saw), crash, False)
+        self._preserve(cid, session, {"r": "r" * size, "l": [0]}, self._version(cid, saw), crash, False)
+
+    @rule(which=targets, more=st.lists(parts, min_size=1, max_size=4), saw=versions, crash=crashes, dry=rarely)
+    def grow(self, which: int, more: list[int], saw: str, crash: int, dry: bool) -> None:
+        """Append to a context and patch it, so that it outgrows its place."""
+        self._switch("live")
+        cid = self._target(which)
+        for size in more:
+            self._grow(cid, self._change(cid, size), self._version(cid, saw), crash, dry)
+
+    @rule(which=targets, size=parts, crash=crashes, dry=rarely, mode=modes)
+    def fold(self, which: int, size: int, crash: int, dry: bool, mode: str) -> None:
+        """Make one piece of a context, and nobody may see that; then let it grow again, in any mode."""
+        cid = self._target(which)
+        self._switch(mode)
+        if self.model.absence(cid) is None:
+            self._fold(cid, crash)
+            self._grow(cid, self._change(cid, size), None, crash, dry)
+        self._switch("live")
+
+    def _change(self, cid: str, size: int) -> Append | Patch:
+        """Now an append and then a patch, which provides the list for it."""
+        entry = self.model.entries.get(cid)
+        is_append = entry is not None and "l" in entry.data and (size + entry.version) % 3 > 0
+        return Append(("l",), ["a" * size]) if is_append else Patch({"p": "q" * size, "l": [1]})
 
     @rule(which=targets, source=providers, destination=providers, saw=versions, crash=crashes, dry=rarely)
     def handoff(self, which: int, source: str, destination: str, saw: str, crash: int, dry: bool) -> None:
@@ -130,7 +156,7 @@ class StoreMachine(StoreDriver):
         """A context's keys expire; its accounts wait for somebody to sweep."""
         cid = self._target(which)
         if cid in self.model.entries:
-            for kind in ("ctx", "body", "hops", "log"):
+            for kind in ("ctx", "body", "segs", "hops", "log"):
                 self.raw.pexpireat(getattr(self.keys, kind)(cid), 1)
             self.raw.zadd(self.keys.index, {cid: self._now_ms() - 1}, xx=True)
             self.model.died(cid)
@@ -193,7 +219,7 @@ class StoreMachine(StoreDriver):
         assert stats.totals.get("entries", 0) == len(model.entries) + len(model.expired)
         assert stats.live <= model.max_entries
         assert not model.max_bytes or sum(e.size for e in model.entries.values()) <= model.max_bytes
-        for name in ("preserved", "evicted", "dropped", "handed_off", "expired"):
+        for name in ("preserved", "appended", "patched", "folded", "evicted", "dropped", "handed_off", "expired"):
             assert stats.totals.get(name, 0) == model.totals.get(name, 0), name
         assert {f.context_id for f in checked.faults} == {cid for cid, e in model.entries.items() if e.lost}
         assert {f.fault for f in checked.faults} <= {"lost"}

@@ -1,6 +1,7 @@
 """The two stores, and the two buses, behind one face, so that each test of them is written once.
 
-What belongs here: making the sync ones awaitable; reading events as either bus does. What does not: fixtures (see `conftest`).
+What belongs here: making the sync ones awaitable; reading events as either bus does. What does not: fixtures (see
+`conftest`).
 Invariant: nothing is changed on the way but the waiting: arguments, results and errors are the store's own.
 """
 

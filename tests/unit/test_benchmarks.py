@@ -66,14 +66,14 @@ TINY = Plan(
     bus_events=40,
     bus_idle=3,
     bus_seconds=0.2,
-    bus_behind=500,
+    bus_behind=1_000,
     bus_shared=20,
     pin=False,
 )
 VARIANTS = [*((size, variant) for variant in ("none", "auto") for size in SIZES), ("1 MB", "incompressible")]
 OWN = (Plain, OursWithEffect)
 # The fixture measures everything.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 one_worker = pytest.mark.xdist_group("benchmarks")
 
 

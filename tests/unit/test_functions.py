@@ -45,9 +45,20 @@ def test_the_verbs_are_the_scripts_with_an_fcall_row() -> None:
     for script in verbs():
         assert script.fcall in script.key_names
         assert not any(row.many for row in script.keys)
-        assert not any(row.many for row in script.args)
+        assert [row for row in script.args if row.many] == [row for row in script.args[-1:] if row.many]
         placeholders = set(re.findall(r"<(\w+)>", " ".join(row.pattern for row in script.keys)))
-        assert placeholders <= {"id", "session", "request_id"}
+        assert placeholders <= {"id", "session", "request_id", "group"}
+        assert "group" not in placeholders or "group" in script.arg_names
+
+
+def test_a_list_is_one_argument_that_must_be_given() -> None:
+    """The list at the end of a header is a name like others, without a default; an operator gives one of it."""
+    text = library()
+    for name in ("redrive", "discard"):
+        (contract,) = re.findall(rf"^local contract_{name} = (.*)$", text, re.MULTILINE)
+        assert "{'letter'}}" in contract
+        assert "letter = true" in contract
+        assert contract.endswith(",letter'}")
 
 
 def test_every_function_of_an_include_is_there_once() -> None:

@@ -49,6 +49,8 @@ class _Part:
         except StopIteration as done:
             self.result, self.finished, self.call = done.value, True, None
             return None
+        if type(wanted) is Call and wanted.script.name == "commit":
+            raise InvalidArgument(f"operation {self.number} has events of its own (emit=): give them to the commit")
         if type(wanted) is Call and wanted.script.name in _PARTS:
             self.call = wanted
             return None
