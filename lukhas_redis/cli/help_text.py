@@ -66,7 +66,7 @@ LOOKING
   HGETALL '{prefix}:{{default}}:flags'                          mode and limits ((empty): all as configured)
   XREVRANGE '{prefix}:{{default}}:audit' + - COUNT 10           who changed them
   XINFO GROUPS '{prefix}:{{default}}:bus:normal'                how far each group is: lag, pending
-  XPENDING '{prefix}:{{default}}:bus:normal' <group>            what it has not finished, and who has it (@waiting: nobody)
+  XPENDING '{prefix}:{{default}}:bus:normal' <group>            what it has not finished, and who has it
   HGETALL '{prefix}:{{default}}:group:<group>'                  what it has done
   XREVRANGE '{prefix}:{{default}}:bus:dead' + - COUNT 10        the newest dead letters, and why
 
