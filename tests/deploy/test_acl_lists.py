@@ -62,7 +62,7 @@ def test_reader_has_what_reading_uses(sent: set[str], writing: set[str]) -> None
 
 
 def test_ops_has_what_its_verbs_use_and_looks_besides(sent: set[str], writing: set[str]) -> None:
-    """Ops has the commands of all scripts but those that may store bodies, FCALL, and rights to look, never to write."""
+    """Ops has the commands of all scripts but those that store bodies, FCALL, and rights to look, never to write."""
     verbs = of_scripts(*(name for name in script_names() if name not in ("preserve", "fold", "commit")))
     needed = verbs | sent | REDIS_PY | PROBES | {"fcall", "fcall_ro"}
     granted = shipped("ops")

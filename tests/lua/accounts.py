@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from lukhas_redis.testing import Dump, difference
+from lukhas_redis.testing import Dump
+from tests.lua.fuzzing import changed
 from tests.lua.shard import PARTS, Shard, chained
 
 # What a script that has changed something has counted once.
@@ -31,13 +32,16 @@ def wrong_accounts(shard: Shard) -> list[str]:
 
 def miscounted(shard: Shard, before: Dump, name: str) -> list[str]:
     """A line when a call of this script has changed something since, and its own count did not go up by one."""
-    after, key = shard.dump(), shard.keys.usage.encode()
-    if name not in COUNTERS or not difference(before, after):
+    if name not in COUNTERS or not changed(shard, before):
         return []
-    was, is_now = (
-        sum(int(count) for one, count in found[key].content if one.decode() in COUNTERS[name]) if key in found else 0
+    after, key = shard.dump(), shard.keys.usage.encode()
+    counts = [
+        [count for one, count in found[key].content if one.decode() in COUNTERS[name]] if key in found else []
         for found in (before, after)
-    )
+    ]
+    if not all(count.isdigit() for found in counts for count in found):
+        return []
+    was, is_now = (sum(map(int, found)) for found in counts)
     return [] if is_now == was + 1 else [f"{name} changed data and its count went from {was} to {is_now}"]
 
 

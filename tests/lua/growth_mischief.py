@@ -25,7 +25,7 @@ LEASES = ("7 99999999999999", "7 99999999999999", "7 1", "7", "", "x y", "-7 999
 def damage_growth(shard: Shard, random: Random, one: str) -> None:
     """Do one thing to the context that no script would do."""
     kinds = (_lose, _spoil, _shift, _resize, _other_list, _other_type)
-    kind: Callable[[Shard, Random, str], None] = random.choices(kinds, [2, 3, 2, 3, 1, 5])[0]
+    kind: Callable[[Shard, Random, str], None] = random.choices(kinds, [2, 3, 2, 3, 1, 8])[0]
     kind(shard, random, one)
 
 
@@ -95,8 +95,8 @@ def _other_list(shard: Shard, random: Random, one: str) -> None:
 
 
 def _other_type(shard: Shard, random: Random, one: str) -> None:
-    """One of the context's keys holds something else; the list of segments more often than others."""
-    part = random.choice((*PARTS, "segs", "log"))
+    """One of the context's keys holds something else; those that grow more often than others."""
+    part = random.choice((*PARTS, "segs", "log", "log"))
     plant_other_type(shard, random, getattr(shard.keys, part)(one))
 
 

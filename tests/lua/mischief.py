@@ -96,7 +96,7 @@ CHOICES: Mapping[str, Sequence[Arg]] = {
     "durable": (0, 0, 1),
     "dry": (0, 0, 0, 0, 1),
     "mode": (*["live"] * 10, "dry_run", "paused"),
-    "ttl_ms": (3_600_000, 7_200_000, 60_000, 1),
+    "ttl_ms": (*(3_600_000, 7_200_000, 60_000) * 4, 1),
     "if_version": (*[-1] * 6, 0, 1, 2),
     "policy": ("reject", "evict_oldest", "evict_lru", "evict_lru"),
     "max_entries": (5000, 5000, 5000, 3, 2, 0),
@@ -180,11 +180,12 @@ HABITS: tuple[Mapping[str, Arg], ...] = (
 
 @dataclass(frozen=True)
 class Attempt:
-    """One call about to be made."""
+    """One call about to be made. `is_plain`: as a client of ours would make it."""
 
     script: Script
     args: Mapping[str, Arg]
     words: tuple[Arg, ...]
+    is_plain: bool = False
 
     @property
     def keys(self) -> list[str]:
@@ -249,7 +250,7 @@ class Mischief:
         words = list(self.shard.words(script, args, keys=aliases, more=more))
         if more and not is_plain and self.random.random() < 0.2:
             self._disturb(words, len(more))
-        return Attempt(script, args, tuple(words))
+        return Attempt(script, args, tuple(words), is_plain)
 
     def episode(self) -> None:
         """Start again with an undamaged shard that holds some contexts, in one of the three modes."""
@@ -275,7 +276,7 @@ class Mischief:
         """Do one thing to the shard's keys that no script would do, mostly to one that the call declares."""
         if self.is_clean:
             return
-        if attempt.key("segs") and self.random.random() < 0.5:
+        if attempt.key("segs") and self.random.random() < 0.7:
             damage_growth(self.shard, self.random, str(attempt.args["id"]))
             return
         kinds = ["type", "field", "last", "delete", "expire", "score", "growth"]
@@ -349,7 +350,7 @@ class Mischief:
     def _more(self, script: Script) -> list[str]:
         if not any(row.many for row in script.keys) or self.random.random() < 0.3:
             return []
-        return self.random.sample(IDS, self.random.randint(1, 4))
+        return self.random.sample(IDS, self.random.choice((1, 2, 3, 4, 4, 4)))
 
     def _disturb(self, words: list[Any], count: int) -> None:
         """Make the trailing lists disagree: keys that are missing, ids that are, ids in another order."""

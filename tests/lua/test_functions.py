@@ -18,6 +18,7 @@ from lukhas_redis.scripts import load
 from lukhas_redis.testing import assert_same
 from tests.lua.accounts import wrong_accounts
 from tests.lua.bus import Bus
+from tests.lua.fuzzing import memory
 from tests.lua.shard import HOUR, Shard, context_id
 
 A = context_id(1)
@@ -321,6 +322,17 @@ def test_a_paused_tenant_can_be_tidied_up(held: Shard) -> None:
     assert fcall(held, "discard", "letter", letter)[2] == b"1"
     assert fcall(held, "trim")[2] == b"2"
     assert fcall(held, "retire", "group", "g")[0] == b"OK"
+
+
+def test_what_gives_memory_back_works_when_it_is_full(held: Shard) -> None:
+    """Trimming and throwing letters away; what needs some is refused by the server before it begins."""
+    bus = with_history(held)
+    letter = kill(bus)
+    with memory(held, is_full=True):
+        assert fcall(held, "discard", "letter", letter)[2] == b"1"
+        assert fcall(held, "trim")[2] == b"2"
+        for name in ("redrive", "retire"):
+            assert "used memory" in message(held, name, *REQUIRED[name])
 
 
 def test_loading_twice_replaces(held: Shard) -> None:

@@ -71,18 +71,20 @@ class StoreMachine(StoreDriver):
         """Append to a context and patch it, so that it outgrows its place."""
         self._switch("live")
         cid = self._target(which)
-        for size in more:
-            self._grow(cid, self._change(cid, size), self._version(cid, saw), crash, dry)
+        for size in more[1:]:
+            self._grow(cid, self._change(cid, size), None, crash, False)
+        self._grow(cid, self._change(cid, more[0]), self._version(cid, saw), crash, dry)
 
-    @rule(which=targets, size=parts, crash=crashes, dry=rarely, mode=modes)
-    def fold(self, which: int, size: int, crash: int, dry: bool, mode: str) -> None:
-        """Make one piece of a context, and nobody may see that; then let it grow again, in any mode."""
-        cid = self._target(which)
-        self._switch(mode)
-        if self.model.absence(cid) is None:
-            self._fold(cid, crash)
-            self._grow(cid, self._change(cid, size), None, crash, dry)
+    @rule(which=targets, size=parts, crash=crashes, mode=modes)
+    def fold(self, which: int, size: int, crash: int, mode: str) -> None:
+        """Let a context grow and make one piece of it, which nobody may see; in any mode."""
         self._switch("live")
+        cid = self._target(which)
+        self._grow(cid, self._change(cid, size), None, 0, False)
+        if self.model.absence(cid) is None:
+            self._switch(mode)
+            self._fold(cid, crash)
+            self._switch("live")
 
     def _change(self, cid: str, size: int) -> Append | Patch:
         """Now an append and then a patch, which provides the list for it."""
