@@ -47,9 +47,14 @@ local function younger(stream, last)
   local ms, last_ms = tonumber(string.match(seen, '^(%d+)')), tonumber(string.match(last, '^(%d+)'))
   return ms < last_ms
 end
-local from = {}
+local function is_missing(stream, name)
+  local found = redis.pcall('XPENDING', stream, name)
+  return found.err and string.match(found.err, '^NOGROUP') ~= nil
+end
+local from, missing = {}, {}
 for rank, stream in ipairs(streams) do
   redis.call('XLEN', stream)
+  missing[rank] = is_missing(stream, group)
   local last = known[rank + 1]
   if last and (not string.match(last, '^%d+%-%d+$') or redis.pcall('XRANGE', stream, last, last).err) then refuse('CORRUPT', 'key=group') end
   if known[1] then
@@ -58,15 +63,18 @@ for rank, stream in ipairs(streams) do
     from[rank] = start == 'new' and again == '0' and '$' or '0'
   end
 end
+local waits = is_missing(wake, waking)
 if tenant.dry then return {'OK', '1', '0', '0'} end
 
 -- writes
 local healed = 0
 for rank, stream in ipairs(streams) do
-  local made = redis.pcall('XGROUP', 'CREATE', stream, group, from[rank], 'MKSTREAM')
-  if (known[1] or again == '1') and not made.err then healed = healed + 1 end
+  if missing[rank] then
+    redis.call('XGROUP', 'CREATE', stream, group, from[rank], 'MKSTREAM')
+    healed = healed + ((known[1] or again == '1') and 1 or 0)
+  end
 end
-redis.pcall('XGROUP', 'CREATE', wake, waking, '$', 'MKSTREAM')
+if waits then redis.call('XGROUP', 'CREATE', wake, waking, '$', 'MKSTREAM') end
 if not left then redis.call('HSET', groups, group, fmt(now)) end
 if not known[1] then redis.call('HSET', group_key, 'created_ms', fmt(now)) end
 if healed > 0 then redis.call('HSET', group_key, 'healed', fmt(healed_before + healed)) end

@@ -80,9 +80,9 @@ end
 
 -- Take one event that was held: the pending list follows, also where its group was lost and is there again.
 local function selection_again(keys, plan, rank, sid)
-  local rows = redis.pcall('XPENDING', keys.streams[rank], plan.group, sid, sid, 1)
+  local rows = string.match(sid, '^%d+%-%d+$') and redis.pcall('XPENDING', keys.streams[rank], plan.group, sid, sid, 1)
   -- No id: somebody else put it there.
-  if rows.err then return redis.call('ZREM', keys.held[rank], sid) end
+  if not rows or rows.err then return redis.call('ZREM', keys.held[rank], sid) end
   local row = rows[1] or {sid, '@waiting', 0, 0}
   local deliveries = row[4] + 1
   if deliveries > plan.max_deliveries then return selection_bury(keys, plan, rank, sid, row[4], row[2]) end

@@ -48,11 +48,6 @@ class Fleet:
             ordered = place % every_unordered != every_unordered - 1
             self.parts.append(Part(name=name, log=log, count=count, events=share, ordered=ordered))
 
-    def prepare_again(self, parts: int, events: int) -> None:
-        """As `prepare`, for one more round with further keys."""
-        (self.home / ALL_EMITTED).unlink(missing_ok=True)
-        self.prepare(parts, events)
-
     @property
     def all_emitted(self) -> bool:
         """Whether the emitter has emitted every event of every part."""

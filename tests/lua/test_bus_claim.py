@@ -275,7 +275,7 @@ def test_what_somebody_planted_is_taken_away(bus: Bus) -> None:
     busy: Any = client.hkeys(keys.group("g", "busy"))
     (lane,) = [one for one in busy if b"/" not in one]
     client.zadd(keys.group("g", "parked"), {lane + b":planted": 0})
-    client.zadd(keys.group("g", "held:high"), {"planted": 1, "9" * 30 + "-1": 1})
+    client.zadd(keys.group("g", "held:high"), {"planted": 1, "9" * 30 + "-1": 1, "-": 1, "+": 1})
     odd: Any = client.xadd(keys.bus("later"), {"planted": "1"})
     client.zadd(keys.bus("due"), {"planted": 1, odd: 1, "1-1": 1})
     bus.ack(*first)

@@ -9,6 +9,7 @@ the model says. A client that holds nothing looks after every step; those that h
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -36,11 +37,12 @@ tokens = st.sampled_from(["live"] * 6 + ["none"] * 2 + ["old"])
 versions = st.sampled_from([None, None, None, 0, -1])
 paths = st.sampled_from([("a",), ("a",), ("b", "c"), ("d",), ("a", 0), ("a", 0, "in"), ("missing",), ("a", "x")])
 values = st.sampled_from([1, "text", [], [1], {"c": []}, {"c": [2]}, {"in": []}, "z" * 400])
-turns = st.sampled_from(["add"] * 10 + ["read"] * 6 + ["large"] * 2 + ["astray"])
+turns = st.sampled_from(["add"] * 9 + ["read"] * 6 + ["large", "large", "astray", "patch", "patch"])
 # Not "d": to add to that is always possible.
 patches = st.dictionaries(st.sampled_from(["a", "b"]), values | st.none(), min_size=1, max_size=2)
 # Scalars by scalars: what a client that holds the data knows to leave every list where it is.
 small_patches = st.dictionaries(st.just("n"), st.integers(0, 9), min_size=1)
+_LATE = 9  # more replies than any write waits for: it is done, and then asked again
 providers = st.sampled_from(["x", "y"])
 
 # What a run must have met: a machine in which one of these does not happen proves nothing about it.
@@ -92,6 +94,9 @@ class GrowthMachine(GrowthDriver):
             self._be_there(cid, way)
             if turn == "read":
                 self._read(by, cid, shared=number % 2 == 0)
+            elif turn == "patch":
+                # Done by one, and the same request again by the other, who may know more of the data, or less.
+                self.patch(cid, {"n": number}, "live", None, replace(way, crash=_LATE))
             else:
                 path = ("n",) if turn == "astray" else ("d",)
                 self.append(cid, path, True, ["z" * 700 if turn == "large" else number], "live", None, way)
