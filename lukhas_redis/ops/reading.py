@@ -104,6 +104,9 @@ def _newer(space: Space, cid: str, held: Held, known: Metadata | None, reply: Se
         if chain != metadata.chain:
             return None
         held = _grown(space, cid, held, changes, metadata, _shape(cid, fields))
+    else:
+        # A patch that another worker had made already may have changed it there by another number than here.
+        held.shape = _shape(cid, fields)
     held.about = (metadata, stamp_of(fields))
     if held.parts.bytes > 2 * metadata.raw_bytes + _SLACK_BYTES:
         # Long since folded on the server: to read it whole once is less than to carry all its changes for ever.

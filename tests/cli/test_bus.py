@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -181,6 +182,7 @@ def test_groups_and_pending(lukhas: Lukhas, bus: ContextBus) -> None:
 def test_history(lukhas: Lukhas, bus: ContextBus) -> None:
     """By pattern, id, correlation, priority and time; the newest, oldest first; a fuller list is offered."""
     ids = [bus.emit(f"a.{n}", {"n": n, "raw": b"\xff"}, correlation_id=f"c{n % 2}").event_id for n in range(4)]
+    time.sleep(0.002)  # of two streams, events of one millisecond have no order
     bus.emit("b", priority="low")
     found = lukhas.json("bus", "history", "a.*")
     assert [one["event_id"] for one in found] == ids
@@ -288,6 +290,7 @@ def test_tail_of_the_bus(lukhas: Lukhas, bus: ContextBus) -> None:
     names = [f"{'ab'[n % 2]}.{n}" for n in range(12)]
     for n, name in enumerate(names):
         bus.emit(name, {"n": n}, priority=("low", "critical", "normal")[n % 3])
+        time.sleep(0.002)  # of two streams, events of one millisecond have no order
     tail = ["tail", "--bus", "--no-follow", "-o", "json"]
     found = lukhas(*tail).lines
     assert [one["event"] for one in found] == names[2:]

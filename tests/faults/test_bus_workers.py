@@ -17,6 +17,7 @@ from lukhas_redis.bus import AsyncContextBus, BusEvent, Reject, Transaction
 from lukhas_redis.errors import DeliveryLost
 from lukhas_redis.ops import append
 from lukhas_redis.ops import bus as bus_ops
+from lukhas_redis.scripts import load
 from lukhas_redis.testing import RunningServer, TcpProxy, wait_until
 from tests.faults.bus_fleet import Fleet
 from tests.faults.bus_inside import opened, reach, running
@@ -53,6 +54,8 @@ def test_killed_between_read_and_effect(server: RunningServer, tenant: str, tmp_
 
 def test_killed_between_effect_and_answer(server: RunningServer, proxy: TcpProxy, tenant: str, tmp_path: Path) -> None:
     """A worker dies before it hears that its commit was made: the event is finished, nobody gets it again."""
+    # A server that has to be sent the script first would not hear of the commit.
+    server.admin.script_load(load("commit").text)
     with Fleet(server.url, tenant, tmp_path) as fleet:
         fleet.prepare(1, 0)
         _todo(fleet, 0)

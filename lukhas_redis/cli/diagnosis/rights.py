@@ -23,13 +23,13 @@ from lukhas_redis.transport.steps import Node, ServerReply
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'")
 # What the package sends itself, beside its scripts.
 READING = (
-    "EVALSHA", "GET", "HGET", "HGETALL", "HMGET", "HSCAN", "INFO", "SCAN", "SCRIPT LOAD", "TIME", "XRANGE",
-    "XREVRANGE", "ZSCAN",
+    "EVALSHA", "GET", "HGET", "HGETALL", "HKEYS", "HMGET", "HSCAN", "INFO", "SCAN", "SCRIPT LOAD", "TIME", "XPENDING",
+    "XRANGE", "XREVRANGE", "ZSCAN",
 )  # fmt: skip
-WRITING = ("EXISTS", "SET")
+WRITING = ("EXISTS", "SET", "XADD", "XREADGROUP")
 # Who may run none of these is meant to read; who lacks only some of the rights is a worker that will fail.
 ALL_WRITERS = frozenset({"HSET", "SET", "XADD", "ZADD"})
-_BODY_WRITERS = ("preserve", "fold")
+_BODY_WRITERS = ("preserve", "fold", "commit")
 
 # Words after a command that make it complete; K is a key of the tenant.
 _COMPLETE = {
@@ -41,7 +41,9 @@ _COMPLETE = {
     "TIME": "", "TYPE": "K", "UNLINK": "K",
     "XADD": "K * f v", "XLEN": "K", "XRANGE": "K - +", "XREVRANGE": "K + -", "ZADD": "K 1 m", "ZCARD": "K",
     "ZCOUNT": "K 0 1", "ZMSCORE": "K m", "ZPOPMIN": "K", "ZRANGE": "K 0 1", "ZRANGEBYSCORE": "K 0 1",
-    "ZREM": "K m", "ZSCAN": "K 0", "ZSCORE": "K m",
+    "ZREM": "K m", "ZSCAN": "K 0", "ZSCORE": "K m", "HEXISTS": "K f", "HINCRBY": "K f 1", "ZRANGEBYLEX": "K - +",
+    "XACK": "K g 1-1", "XCLAIM": "K g c 0 1-1", "XDEL": "K 1-1", "XGROUP": "CREATE K g 0 MKSTREAM", "XINFO": "STREAM K",
+    "XPENDING": "K g", "XREADGROUP": "GROUP g c STREAMS K >", "XTRIM": "K MAXLEN 1",
 }  # fmt: skip
 
 
