@@ -32,7 +32,7 @@ class Stage:
 class Call:
     """One script on one hash tag; not changed once made (`frozen` would triple the price of making one).
 
-    `words` come from `Script.pack`, or from a `Frame`, which also gave all of the command `packed`. A call is repeated
+    `words` come from `Script.pack`, or from a `Frame` that also gives the whole command, `packed`. A call is repeated
     after a lost reply only when the script reads only or `request_id` is set, because only then is a repeat harmless.
     `durability` beyond `memory` makes the transport confirm the write on the connection that made it. `best_effort`
     calls are tried once.

@@ -18,7 +18,7 @@ enough. Size and items of the folded whole are not known here: the caller counts
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from msgpack import Packer
@@ -111,7 +111,7 @@ def _append_of(data: list[Any], limits: CodecLimits) -> Append:
         raise _corrupted("it is no append")
     try:
         hash(tuple(path))
-        check_depth(items, replace(limits, max_depth=limits.max_depth - len(path)), keys=True)
+        check_depth(items, limits.inside(len(path)), keys=True)
     except (TypeError, ValueError, Refused) as error:
         raise _corrupted(str(error)) from error
     return Append(tuple(path), items)

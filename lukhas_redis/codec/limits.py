@@ -7,7 +7,8 @@ Invariant: what `serialize` accepts under some limits, `deserialize` accepts und
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from lukhas_redis.errors import InvalidArgument
 
@@ -38,6 +39,15 @@ class CodecLimits:
         _in_range("max_context_size_bytes", self.max_context_size_bytes, LARGEST_BYTES)
         _in_range("max_depth", self.max_depth, DEEPEST)
         _in_range("max_items", self.max_items, LARGEST_BYTES)
+
+    def inside(self, levels: int) -> CodecLimits:
+        """The limits of what stands `levels` (0..max_depth - 1) deep inside a context."""
+        return _inside(self, levels) if levels else self
+
+
+@lru_cache(maxsize=256)
+def _inside(limits: CodecLimits, levels: int) -> CodecLimits:
+    return replace(limits, max_depth=limits.max_depth - levels)
 
 
 def _in_range(name: str, value: int, highest: int) -> None:

@@ -8,7 +8,6 @@ Invariant: `deserialize(serialize(data))` equals `data` with equal types, up to 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import msgpack
@@ -37,8 +36,7 @@ def serialize(data: Mapping[Any, Any], limits: CodecLimits = DEFAULT_LIMITS) -> 
 
 def packed(data: Mapping[Any, Any] | list[Any], limits: CodecLimits, outer: int = 0) -> bytes:
     """Return the msgpack bytes of a dict or list that stands `outer` levels inside a context; else as `serialize`."""
-    inner = replace(limits, max_depth=limits.max_depth - outer) if outer else limits
-    raw = _pack_as_is(data, inner) if type(data) is dict or type(data) is list else None
+    raw = _pack_as_is(data, limits.inside(outer)) if type(data) is dict or type(data) is list else None
     if raw is None:
         raw = _pack_converted(data, limits, outer)
     if len(raw) > limits.max_context_size_bytes:

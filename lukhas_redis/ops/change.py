@@ -35,16 +35,27 @@ from lukhas_redis.keys import ShardKeys, valid_context_id
 from lukhas_redis.models import Appended, Lease, Patched
 from lukhas_redis.ops.bus.transaction import Outbox, with_events
 from lukhas_redis.ops.folding import fold
+from lukhas_redis.ops.frame import ANY_ID, OPEN, Frame
 from lukhas_redis.ops.preserve import limit_args, rewrite, ttl_milliseconds, version_argument
 from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.restore import found_in, refusal
 from lukhas_redis.ops.space import Space, aside, settle
 from lukhas_redis.ops.sweep import sweep_around
-from lukhas_redis.ops.writing import ACCOUNT_KEYS, Write, begin, common_args, context_keys, lease_argument, shard_keys
+from lukhas_redis.ops.writing import (
+    ACCOUNT_KEYS,
+    Write,
+    begin,
+    common_args,
+    context_keys,
+    lease_argument,
+    place_of,
+    shard_keys,
+)
 from lukhas_redis.scripts import Arg, load
 
 _MOST_STEPS = 200
 _MOST_FOLDS = 3
+_OPEN_ARGS = ("request_id", "request", "lease", "event", "if_version", "view", "bump", "ttl_ms", "sid", "raw_bytes")
 
 
 @dataclass(slots=True)
@@ -64,7 +75,7 @@ class _Wanted:
     lease: str
     write: Write
     named: bool
-    raw: bytes = b""
+    raw: bytes
     segment: Segment | None = None
     look: str = ""
     bump: bool = False
@@ -111,12 +122,12 @@ def append(
     """
     cid, where = valid_context_id(context_id), checked_path(path, space.limits)
     content = Append(where if isinstance(where, tuple) else ("",), items)  # type: ignore[arg-type]
-    # Without its place: that may have to be looked up, and a repeat must be known by what the caller gave.
-    digest = hashlib.sha256(pack_change(content, space.limits)).hexdigest()
-    asked = ("append", cid, where, digest, if_version, str(ttl))
+    raw = pack_change(content, space.limits)
+    # As the caller gave it: a place may have to be looked up, and a repeat must be known.
+    asked = ("append", cid, where, hashlib.sha256(raw).hexdigest(), if_version, str(ttl))
     write = begin(space, asked, request_id, durability, dry_run)
     wanted = _Wanted(
-        "append", cid, where, content, *_options(space, if_version, ttl, lease), write, request_id is not None
+        "append", cid, where, content, *_options(space, if_version, ttl, lease), write, request_id is not None, raw
     )
     reply = yield from with_events(space, _changed(space, wanted), emit)
     return Appended(*_answer(wanted, reply))
@@ -219,11 +230,11 @@ def _check(space: Space, wanted: _Wanted) -> Op[None]:
             raise (yield from _unless_done(space, wanted, error)) from None
         seen = space.seen.note(wanted.cid, found.held.look, data)
         seen.lists[where] = resolved
-    if wanted.look != seen.look or not wanted.raw:
-        wanted.look = seen.look
-        raw = pack_change(Append(resolved, wanted.content.items), space.limits)
-        if raw != wanted.raw:
-            wanted.raw, wanted.segment = raw, None
+    wanted.look = seen.look
+    # Not `==`: True and 1 are equal and lead to different places.
+    if repr(wanted.content.path) != repr(resolved):
+        wanted.content = Append(resolved, wanted.content.items)
+        wanted.raw, wanted.segment = pack_change(wanted.content, space.limits), None
 
 
 def _check_patch(space: Space, wanted: _Wanted, content: Patch) -> None:
@@ -293,10 +304,11 @@ def _fold(space: Space, wanted: _Wanted) -> Op[None]:
 
 
 def _call(space: Space, wanted: _Wanted, keys: ShardKeys) -> Call:
-    script, write, cid = load("append"), wanted.write, wanted.cid
-    args: dict[str, Arg] = {
-        **common_args(space, keys, write),
-        **limit_args(space, ""),
+    write, cid = wanted.write, wanted.cid
+    values: dict[str, Arg] = {
+        "req": keys.request(write.request_id),
+        "request_id": write.request_id,
+        "request": write.digest,
         "lease": wanted.lease,
         "event": wanted.event,
         "if_version": wanted.if_version,
@@ -304,16 +316,33 @@ def _call(space: Space, wanted: _Wanted, keys: ShardKeys) -> Call:
         "bump": int(wanted.bump),
         "ttl_ms": wanted.ttl_ms,
         "sid": wanted.sid,
+        "raw_bytes": len(wanted.raw),
+    }
+    filled = _frame(space, keys, write).fill(cid, values, wanted.segment.stored if wanted.segment else b"")
+    call = Call(filled.script, keys.tag, filled, write.request_id, None, write.durability, packed=filled.packed)
+    if wanted.ttl_ms or wanted.victims:
+        more = [keys.body(cid), keys.hops(cid), keys.session(wanted.sid)] if wanted.ttl_ms else []
+        more += [key for victim in wanted.victims for key in context_keys(keys, victim).values()]
+        call.words, call.packed = filled.with_more(more, wanted.victims), None
+    return call
+
+
+def _frame(space: Space, keys: ShardKeys, write: Write) -> Frame:
+    """What changes on one shard have in common."""
+    known = "append", *place_of(space, keys), write.dry, write.durability
+    found = space.frames.get(known)
+    if found is not None:
+        return found
+    args: dict[str, Arg] = {
+        **common_args(space, keys, write),
+        **limit_args(space, ""),
+        **dict.fromkeys(_OPEN_ARGS, OPEN),
         "max_segs": space.settings.max_segments,
         "max_raw": space.limits.max_context_size_bytes,
-        "raw_bytes": len(wanted.raw),
-        "payload": wanted.segment.stored if wanted.segment else b"",
+        "payload": b"",
     }
-    names = {"ctx": keys.ctx(cid), "segs": keys.segs(cid), "log": keys.log(cid), "req": keys.request(write.request_id)}
-    more = [keys.body(cid), keys.hops(cid), keys.session(wanted.sid)] if wanted.ttl_ms else []
-    more += [key for victim in wanted.victims for key in context_keys(keys, victim).values()]
-    words = script.pack({**names, **shard_keys(keys, *ACCOUNT_KEYS)}, args, more, wanted.victims)
-    return Call(script, keys.tag, words, request_id=write.request_id, durability=write.durability)
+    names = {"ctx": keys.ctx(ANY_ID), "segs": keys.segs(ANY_ID), "log": keys.log(ANY_ID), "req": OPEN}
+    return space.framed(known, Frame(load("append"), {**names, **shard_keys(keys, *ACCOUNT_KEYS)}, args))
 
 
 def _remember(space: Space, wanted: _Wanted, reply: Sequence[bytes]) -> None:

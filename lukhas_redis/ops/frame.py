@@ -26,13 +26,16 @@ _OPENING: Final = "\0\0"
 class Frame:
     """The words of one script on one shard, all but those that are `OPEN` and the `ANY_ID` in its keys and arguments.
 
-    An argument that the header calls `bytes` may only be the last one; it is given apart from the others.
+    An argument that the header calls `bytes` may only be the last one; it is given apart from the others. `more` are
+    those of a trailing list.
     """
 
-    def __init__(self, script: Script, keys: Mapping[str, str], args: Mapping[str, Arg]) -> None:
+    def __init__(
+        self, script: Script, keys: Mapping[str, str], args: Mapping[str, Arg], more: Sequence[Arg] = ()
+    ) -> None:
         self.script = script
-        self.words = script.pack(keys, args)
-        self.has_payload = bool(script.arg_names) and _kind(script, script.arg_names[-1]) == "bytes"
+        self.words = script.pack(keys, args, (), more)
+        self.has_payload = not more and bool(script.arg_names) and _kind(script, script.arg_names[-1]) == "bytes"
         framed = self.words[:-1] if self.has_payload else self.words
         names = (*script.key_names, *script.arg_names)
         self._pick = _picker([name for name, word in zip(names, framed[1:], strict=False) if word == OPEN])
@@ -53,12 +56,13 @@ class Frame:
 
 
 class Filled(Sequence[Arg]):
-    """The words of one call, made when asked for. `packed`: the whole command as it travels."""
+    """The words of one call, made when they are asked for; `packed` is the whole command as it travels."""
 
-    __slots__ = ("_context_id", "_frame", "_given", "_payload", "_words", "packed")
+    __slots__ = ("_context_id", "_frame", "_given", "_payload", "_words", "packed", "script")
 
     def __init__(self, frame: Frame, packed: bytes, context_id: str, given: Sequence[Arg], payload: bytes) -> None:
         self.packed = packed
+        self.script = frame.script
         self._frame = frame
         self._context_id = context_id
         self._given = given
@@ -94,7 +98,7 @@ class Filled(Sequence[Arg]):
 
 
 def _pieces(words: Sequence[Arg], count: int) -> tuple[tuple[str, ...], list[int]]:
-    """The packed words, cut where something is filled in, and the order to join (pieces..., id, sizes..., texts...)."""
+    """The packed words cut where something is filled in, and in which order (pieces, id, sizes, texts) make them up."""
     text = f"*{count}\r\n"
     for word in words:
         data = str(word)

@@ -16,13 +16,18 @@ from lukhas_redis.errors import InvalidArgument
 from lukhas_redis.keys import ShardKeys, valid_context_id, valid_name
 from lukhas_redis.models import Handoff, Lease
 from lukhas_redis.ops.bus.transaction import Outbox, with_events
+from lukhas_redis.ops.frame import ANY_ID, OPEN, Frame
 from lukhas_redis.ops.preserve import ttl_milliseconds, version_argument
 from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.space import Space, settle
-from lukhas_redis.ops.writing import begin, common_args, context_keys, lease_argument, shard_keys
+from lukhas_redis.ops.writing import Write, begin, common_args, context_keys, lease_argument, place_of, shard_keys
 from lukhas_redis.scripts import Arg, load
 
 _SHARD_KEYS = ("index", "usage", "tombs", "events", "flags", "shard")
+_OPEN_ARGS = (
+    *("request_id", "request", "lease", "sid", "source", "destination"),
+    *("if_version", "ttl_ms", "note", "previous_us"),
+)
 MAX_NOTE_BYTES = 1024
 
 
@@ -58,9 +63,8 @@ def handoff(
     """
     cid = valid_context_id(context_id)
     source, destination = valid_name(source_provider, "provider"), valid_name(destination_provider, "provider")
-    args: dict[str, Arg] = {
+    values: dict[str, Arg] = {
         "lease": lease_argument(lease),
-        "id": cid,
         "sid": "",
         "source": source,
         "destination": destination,
@@ -68,31 +72,44 @@ def handoff(
         "ttl_ms": 0 if ttl is None else ttl_milliseconds(space, ttl),
         "note": _note(metadata),
     }
-    write = begin(space, ("handoff", *list(args.values())[1:]), request_id, durability, dry_run)
-    args["previous_us"] = int(space.hop_ms.get(cid, 0) * 1000)
+    asked = ("handoff", cid, *list(values.values())[1:])
+    write = begin(space, asked, request_id, durability, dry_run)
+    values["request_id"], values["request"] = write.request_id, write.digest
+    values["previous_us"] = int(space.hop_ms.get(cid, 0) * 1000)
 
     def call(keys: ShardKeys) -> Call:
-        script = load("handoff")
-        names = {**context_keys(keys, cid), **shard_keys(keys, *_SHARD_KEYS), "req": keys.request(write.request_id)}
-        names["session"] = keys.session(str(args["sid"]))
-        words = script.pack(names, {**common_args(space, keys, write), **args})
-        return Call(script, keys.tag, words, request_id=write.request_id, durability=write.durability)
+        values["req"], values["session"] = keys.request(write.request_id), keys.session(str(values["sid"]))
+        filled = _frame(space, keys, write).fill(cid, values)
+        return Call(filled.script, keys.tag, filled, write.request_id, None, write.durability, packed=filled.packed)
 
-    reply = yield from with_events(space, _handed_off(space, cid, args, call), emit)
-    _, dry, _, version, hop, expires_ms = (part.decode() for part in reply)
+    reply = yield from with_events(space, _handed_off(space, cid, values, call), emit)
+    _, dry, _, version, hop, expires_ms = map(bytes.decode, reply)
     was_dry = write.dry or dry == "1"
     return Handoff(cid, int(version), int(hop), source, destination, int(expires_ms), write.request_id, dry_run=was_dry)
 
 
-def _handed_off(space: Space, cid: str, args: dict[str, Arg], call: Callable[[ShardKeys], Call]) -> Op[Sequence[bytes]]:
+def _handed_off(
+    space: Space, cid: str, values: dict[str, Arg], call: Callable[[ShardKeys], Call]
+) -> Op[Sequence[bytes]]:
     try:
         reply = yield from settle(space, cid, call)
         while reply[0] == b"SESSION":
-            args["sid"] = reply[1].decode()
+            values["sid"] = reply[1].decode()
             reply = yield from settle(space, cid, call)
     except Refused as refused:
         raise explain(refused, f"context {cid} of tenant {space.tenant}", reset=space.resets > 0) from None
     return reply
+
+
+def _frame(space: Space, keys: ShardKeys, write: Write) -> Frame:
+    """What handoffs on one shard have in common."""
+    known = "handoff", *place_of(space, keys), write.dry, write.durability
+    found = space.frames.get(known)
+    if found is not None:
+        return found
+    args: dict[str, Arg] = {**common_args(space, keys, write), **dict.fromkeys(_OPEN_ARGS, OPEN), "id": ANY_ID}
+    names = {**context_keys(keys, ANY_ID), **shard_keys(keys, *_SHARD_KEYS), "req": OPEN, "session": OPEN}
+    return space.framed(known, Frame(load("handoff"), names, args))
 
 
 def _note(metadata: Mapping[str, Any] | None) -> str:

@@ -8,11 +8,10 @@ Invariant: nothing is sent before every argument was checked and the data was en
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from lukhas_redis.calls import Call, Op, Refused, Stage, together
 from lukhas_redis.codec import Encoded, choose, header_of, serialize_timed
@@ -21,20 +20,33 @@ from lukhas_redis.keys import ShardKeys, mint_context_id, valid_context_id, vali
 from lukhas_redis.models import Lease, Metadata, Preserved
 from lukhas_redis.ops.bus.transaction import Outbox, with_events
 from lukhas_redis.ops.folding import sealed
+from lukhas_redis.ops.frame import ANY_ID, OPEN, Frame
 from lukhas_redis.ops.near import KNOWN_LISTS, Held, Parts
 from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.space import Space, settle
 from lukhas_redis.ops.sweep import sweep_around
-from lukhas_redis.ops.writing import ACCOUNT_KEYS, Write, begin, common_args, context_keys, lease_argument, shard_keys
+from lukhas_redis.ops.writing import (
+    ACCOUNT_KEYS,
+    Write,
+    begin,
+    common_args,
+    context_keys,
+    lease_argument,
+    place_of,
+    shard_keys,
+)
 from lukhas_redis.scripts import Arg, load
 
 _MOST_STEPS = 200
 _INLINE, _BESIDE, _ABSENT = 0, 1, 2
 _HIGHEST = 9
+_OPEN_ARGS = (
+    *("request_id", "request", "lease", "sid", "ttl_ms", "if_version"),
+    *("raw_bytes", "bytes", "level", "checksum", "digest", "nonce", "staged"),
+)
 
 
-@dataclass(frozen=True, slots=True)
-class _Packing:
+class _Packing(NamedTuple):
     """Data as it was at the time of the call. `top`: its first keys and values, None where it was no plain dict."""
 
     raw: bytes
@@ -42,8 +54,7 @@ class _Packing:
     encoded: Encoded
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Wanted(NamedTuple):
     """One preserve with its arguments checked and its data encoded."""
 
     context_id: str
@@ -247,17 +258,18 @@ def _remember(space: Space, wanted: _Wanted, reply: Sequence[bytes], packing: _P
 
 
 def _call(space: Space, wanted: _Wanted, victims: Sequence[str], keys: ShardKeys) -> Call:
-    script, encoded, write = load("preserve"), wanted.encoded, wanted.write
+    encoded, write = wanted.encoded, wanted.write
     large = encoded.stored_bytes > space.settings.inline_body_bytes
     ahead = large and not write.dry and not space.seen_dry
     stage = keys.stage(space.mint() if ahead else "none")
-    args: dict[str, Arg] = {
-        **common_args(space, keys, write),
-        **limit_args(space, wanted.context_type),
-        "id": wanted.context_id,
-        "sid": wanted.session_id,
+    values: dict[str, Arg] = {
+        "session": keys.session(wanted.session_id),
+        "req": keys.request(write.request_id),
+        "stage": stage,
+        "request_id": write.request_id,
+        "request": write.digest,
         "lease": wanted.lease,
-        "type": wanted.context_type,
+        "sid": wanted.session_id,
         "ttl_ms": wanted.ttl_ms,
         "if_version": wanted.if_version,
         "raw_bytes": encoded.raw_bytes,
@@ -267,25 +279,39 @@ def _call(space: Space, wanted: _Wanted, victims: Sequence[str], keys: ShardKeys
         "digest": encoded.digest,
         "nonce": wanted.nonce,
         "staged": _BESIDE if ahead else _ABSENT if large or write.dry else _INLINE,
-        "event": wanted.event,
-        "payload": header_of(encoded.stored) if large or write.dry else encoded.stored,
+    }
+    payload = header_of(encoded.stored) if large or write.dry else encoded.stored
+    filled = _frame(space, keys, write, wanted.context_type, wanted.event).fill(wanted.context_id, values, payload)
+    call = Call(filled.script, keys.tag, filled, write.request_id, None, write.durability, packed=filled.packed)
+    if ahead:
+        call.stage = Stage(stage, encoded.stored)
+    if victims:
+        more = [key for victim in victims for key in context_keys(keys, victim).values()]
+        call.words, call.packed = filled.with_more(more, victims), None
+    return call
+
+
+def _frame(space: Space, keys: ShardKeys, write: Write, context_type: str, event: str) -> Frame:
+    """What preserves of one type on one shard have in common."""
+    known = "preserve", *place_of(space, keys), write.dry, write.durability, context_type, event
+    found = space.frames.get(known)
+    if found is not None:
+        return found
+    args: dict[str, Arg] = {
+        **common_args(space, keys, write),
+        **limit_args(space, context_type),
+        **dict.fromkeys(_OPEN_ARGS, OPEN),
+        "id": ANY_ID,
+        "type": context_type,
+        "event": event,
+        "payload": b"",
     }
     names = {
-        **context_keys(keys, wanted.context_id),
+        **context_keys(keys, ANY_ID),
         **shard_keys(keys, *ACCOUNT_KEYS),
-        "session": keys.session(wanted.session_id),
-        "req": keys.request(write.request_id),
-        "stage": stage,
+        **dict.fromkeys(("session", "req", "stage"), OPEN),
     }
-    more = [key for victim in victims for key in context_keys(keys, victim).values()]
-    return Call(
-        script,
-        keys.tag,
-        script.pack(names, args, more, victims),
-        request_id=write.request_id,
-        stage=Stage(stage, encoded.stored) if ahead else None,
-        durability=write.durability,
-    )
+    return space.framed(known, Frame(load("preserve"), names, args))
 
 
 def limit_args(space: Space, context_type: str) -> dict[str, Arg]:
@@ -303,7 +329,7 @@ def limit_args(space: Space, context_type: str) -> dict[str, Arg]:
 
 
 def _preserved(wanted: _Wanted, reply: Sequence[bytes]) -> Preserved:
-    _, dry, version, expires_ms, nonce, _, evicted, created_ms, context_id = (part.decode() for part in reply)
+    _, dry, version, expires_ms, nonce, _, evicted, created_ms, context_id = map(bytes.decode, reply)
     encoded = wanted.encoded
     return Preserved(
         context_id=context_id,

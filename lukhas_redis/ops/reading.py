@@ -8,7 +8,7 @@ again and never called damage.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -71,7 +71,7 @@ def _call(space: Space, cid: str, held: Held | None, stamp: str, keys: ShardKeys
     known = "restore", keys.base, marker, held is None
     frame = space.frames.get(known) or space.framed(known, _frame(space, keys, marker, held))
     filled = frame.fill(cid, {"held": held.identity, "stamp": stamp} if held is not None else {})
-    return Call(frame.script, keys.tag, filled, packed=filled.packed)
+    return Call(filled.script, keys.tag, filled, packed=filled.packed)
 
 
 def _frame(space: Space, keys: ShardKeys, marker: str, held: Held | None) -> Frame:
@@ -154,7 +154,7 @@ def _whole(space: Space, cid: str, reply: Sequence[Any]) -> Op[Found]:
     if came_apart:
         body, segments = yield from _apart(space, cid, metadata, body, segments)
     try:
-        raw = yield from _unsealed(space, cid, metadata, body)
+        raw = yield from beside(_unsealing(space, metadata, body), len(body))
         return _verified(space, cid, fields, metadata, raw, segments)
     except ContextCorrupted as error:
         if came_apart and error.fields.get("reason") in ("segments", "digest"):
@@ -198,14 +198,14 @@ def _snapshot(space: Space, cid: str) -> Op[Found]:
     metadata = metadata_from(cid, fields, reply[1])
     if body is None:
         raise ContextLost(f"context {cid} of tenant {space.tenant} has metadata and no body", reason="lost")
-    raw = yield from _unsealed(space, cid, metadata, body)
+    raw = yield from beside(_unsealing(space, metadata, body), len(body))
     return _verified(space, cid, fields, metadata, raw, segments)
 
 
-def _unsealed(space: Space, cid: str, metadata: Metadata, body: bytes) -> Op[bytes]:
-    """The serialized body, both checksums verified."""
-    check = partial(unseal, body, cid, checksum=metadata.checksum, digest=metadata.digest, limits=space.limits)
-    return (yield from beside(check, len(body)))
+def _unsealing(space: Space, metadata: Metadata, body: bytes) -> Callable[[], bytes]:
+    """What makes the serialized body of the stored one, both checksums verified."""
+    cid, checksum, digest = metadata.context_id, metadata.checksum, metadata.digest
+    return partial(unseal, body, cid, checksum=checksum, digest=digest, limits=space.limits)
 
 
 def _verified(

@@ -52,9 +52,10 @@ def restore(space: Space, context_id: str, *, touch: bool = True, shared: bool =
     if shared:
         space.near.weigh(cid, held)
     space.seen.note(cid, held.look, data)
-    if touch:
+    if touch and _touch_is_due(space, metadata, hit=found.hit):
         yield from _touch(space, metadata, hit=found.hit)
-    yield from fold_when_due(space, cid, held, metadata)
+    if metadata.segments:
+        yield from fold_when_due(space, cid, held, metadata)
     return Context(data, metadata, found.hit)
 
 
@@ -111,17 +112,17 @@ def _damaged(space: Space, cid: str, error: LukhasRedisError) -> Op[LukhasRedisE
     return type(error)(f"context {cid} of tenant {space.tenant}: {error.message}", **fields)
 
 
-def _touch(space: Space, metadata: Metadata, *, hit: bool) -> Op[None]:
-    """Note the read when it is due; whatever goes wrong with that is not the reader's concern.
-
-    The first read after a write is due at once, but not when the process held the context: that would be a second
+def _touch_is_due(space: Space, metadata: Metadata, *, hit: bool) -> bool:
+    """The first read after a write is noted at once, but not when the process held the context: that would be a second
     round trip for every turn of a conversation.
     """
-    interval = space.settings.touch_interval_seconds * 1000
     last = metadata.accessed_ms or 0
-    recent = metadata.now_ms - last < interval
-    if space.touch_denied or (recent and (hit or last >= metadata.updated_ms)):
-        return
+    recent = metadata.now_ms - last < space.settings.touch_interval_seconds * 1000
+    return not (space.touch_denied or (recent and (hit or last >= metadata.updated_ms)))
+
+
+def _touch(space: Space, metadata: Metadata, *, hit: bool) -> Op[None]:
+    """Note the read; whatever goes wrong with that is not the reader's concern."""
     keys = space.shard_for(metadata.context_id)
     script = load("touch")
     names = {"ctx": keys.ctx(metadata.context_id), "log": keys.log(metadata.context_id)}
@@ -129,7 +130,7 @@ def _touch(space: Space, metadata: Metadata, *, hit: bool) -> Op[None]:
         "id": metadata.context_id,
         "mode": space.settings.initial_mode,
         "policy": space.settings.eviction_policy,
-        "interval_ms": interval,
+        "interval_ms": space.settings.touch_interval_seconds * 1000,
         "state": "cached" if hit else "restored",
     }
     words = script.pack({**names, **shard_keys(keys, "order", "usage", "flags")}, args)

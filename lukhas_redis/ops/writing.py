@@ -8,8 +8,7 @@ Invariant: a write that may change something carries a request id, so that repea
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lukhas_redis.errors import InvalidArgument
 from lukhas_redis.keys import ShardKeys, valid_request_id
@@ -22,8 +21,7 @@ ACCOUNT_KEYS = ("index", "order", "sizes", "usage", "tombs", "events", "flags", 
 DURABILITIES = ("memory", "local", "replicated")
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """How one write is to be done; `digest` stands for the caller's own arguments, without minted ids."""
 
     request_id: str
@@ -69,6 +67,11 @@ def tenant_args(space: Space, keys: ShardKeys, *, dry: bool) -> dict[str, Arg]:
         "shards": space.shard_count,
         "marker": space.markers.get(keys.tag, ""),
     }
+
+
+def place_of(space: Space, keys: ShardKeys) -> tuple[Any, ...]:
+    """All that `tenant_args` depends on, dry or not."""
+    return keys.base, space.shard_count, space.markers.get(keys.tag, "")
 
 
 def keeping_args(space: Space) -> dict[str, Arg]:

@@ -116,10 +116,10 @@ class AsyncTransport:
         await self.close()
 
     def _state(self) -> _State:
-        loop, last = asyncio.get_running_loop(), self._last
-        if last is not None and last.loop is loop and last.pid == os.getpid():
+        loop, pid, last = asyncio.get_running_loop(), os.getpid(), self._last
+        if last is not None and last.loop is loop and last.pid == pid:
             return last
-        key = (os.getpid(), id(loop))
+        key = (pid, id(loop))
         state = self._states.get(key)
         if state is None or state.loop is not loop:
             # What belongs to a parent process stays where it is: closing it would end the parent's connections.

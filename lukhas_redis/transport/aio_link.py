@@ -21,6 +21,8 @@ from lukhas_redis.transport.wire import INCOMPLETE, Replies, connected_transport
 
 # What is larger is written in parts of this size, so that other connections get their turn in between.
 CHUNK_BYTES = 131_072
+# Of the units of one turn of the loop this many are written together: to write costs as much as to make half of one.
+TOGETHER = 8
 
 
 class _Entry:
@@ -101,6 +103,9 @@ class Link(asyncio.Protocol):
             if not self._unwritten:
                 self._loop.call_soon(self._flush)
             self._unwritten += pieces
+            if len(self._unwritten) >= TOGETHER:
+                # The server works on these while more are made.
+                self._flush()
         return future
 
     def _write(self, pieces: list[bytes]) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from lukhas_redis.calls import Op, Request, Work
-from lukhas_redis.transport.engine import attempt
+from lukhas_redis.transport.engine import NOT_PLAIN, attempt, common, further, plain_answer
 from lukhas_redis.transport.steps import Exchange, Once, Pause, Round, Step, Steps
+from lukhas_redis.transport.units import unit_of
 from lukhas_redis.transport.world import World
 
 T = TypeVar("T")
@@ -26,7 +27,15 @@ def conduct(op: Op[T], world: World) -> Steps[T]:
                 continue
             try:
                 # As in `answered`, without a generator more for every call.
-                reply = (yield wanted) if type(wanted) is Work else (yield from attempt(wanted, world))  # type: ignore[arg-type]
+                if type(wanted) is Work:
+                    reply = yield wanted
+                else:
+                    unit = unit_of(wanted, world.policy)  # type: ignore[arg-type]
+                    exchange = common(unit, world)
+                    outcome = (yield exchange) if exchange is not None else None
+                    reply = plain_answer(unit, outcome)
+                    if reply is NOT_PLAIN:
+                        reply = yield from further(unit, world, exchange, outcome)
             except Exception as error:  # noqa: BLE001 - the operation judges what its request met
                 wanted = op.throw(error)
             else:

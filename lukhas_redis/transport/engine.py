@@ -34,6 +34,7 @@ _REPLY_SHARE = 0.1
 _LONGEST_REPLY_SECONDS = 0.5
 # Redirections and script loads are followed at once, but not for ever: two servers may each name the other.
 _FREE_TURNS = 4
+NOT_PLAIN = object()
 
 
 def attempt(request: Sent, world: World) -> Steps[Any]:
@@ -46,23 +47,36 @@ def attempt(request: Sent, world: World) -> Steps[Any]:
         LukhasRedisError: See `outcome.final_error`.
     """
     unit = unit_of(request, world.policy)
+    exchange = common(unit, world)
+    outcome = (yield exchange) if exchange is not None else None
+    answer = plain_answer(unit, outcome)
+    return answer if answer is not NOT_PLAIN else (yield from further(unit, world, exchange, outcome))
+
+
+def common(unit: Unit, world: World) -> Exchange | None:
+    """The exchange that most requests need: one on a known server; None when something has to come before it."""
     routes, now = world.routes, world.clock()
     node = routes.node(unit.tag)
-    if (
-        node is not None
-        and unit.durability == "memory"
-        and not routes.due(now)
-        and world.knowledge.checked(node, now - world.policy.check_interval_seconds)
-    ):
-        # The common case, kept short: one exchange on a known server, one good reply.
-        deadline = now + world.policy.call_timeout_seconds
-        outcome = yield Exchange(node, unit.commands, deadline, unit.own_connection)
-        if type(outcome) is list:
-            answer = unit.answer(outcome)
-            if type(answer) is not ServerReply:
-                return answer
-        return (yield from _Attempts(unit, world, deadline).run(node, outcome))
-    return (yield from _Attempts(unit, world, now + world.policy.call_timeout_seconds).run())
+    if node is None or unit.durability != "memory" or routes.due(now):
+        return None
+    if not world.knowledge.checked(node, now - world.policy.check_interval_seconds):
+        return None
+    return Exchange(node, unit.commands, now + world.policy.call_timeout_seconds, unit.own_connection)
+
+
+def plain_answer(unit: Unit, outcome: Outcome | None) -> Any:
+    """The reply that answers the request, or `NOT_PLAIN` when there is more to do."""
+    if type(outcome) is not list:
+        return NOT_PLAIN
+    answer = unit.answer(outcome)
+    return answer if type(answer) is not ServerReply else NOT_PLAIN
+
+
+def further(unit: Unit, world: World, exchange: Exchange | None, outcome: Outcome | None) -> Steps[Any]:
+    """Everything else, after the common exchange was made and did not suffice, or could not be made."""
+    if exchange is None:
+        return (yield from _Attempts(unit, world, world.clock() + world.policy.call_timeout_seconds).run())
+    return (yield from _Attempts(unit, world, exchange.deadline).run(exchange.node, outcome))
 
 
 class _Attempts:

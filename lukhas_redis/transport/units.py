@@ -23,14 +23,24 @@ _ASKING: Command = ("ASKING",)
 class Unit:
     """The commands of one request; `main` is the place of the reply that answers it."""
 
-    __slots__ = ("commands", "main", "own_connection", "request", "tag")
+    __slots__ = ("commands", "durability", "main", "own_connection", "request", "tag")
 
-    def __init__(self, request: Sent, tag: str, commands: Sequence[Command], main: int, own_connection: bool) -> None:
+    def __init__(
+        self,
+        request: Sent,
+        tag: str,
+        commands: Sequence[Command],
+        main: int,
+        own_connection: bool,
+        durability: str = "memory",
+    ) -> None:
         self.request = request
         self.tag = tag
         self.commands = commands
         self.main = main
         self.own_connection = own_connection
+        # What was asked to be confirmed about a write.
+        self.durability = durability
 
     @property
     def reads_only(self) -> bool:
@@ -46,11 +56,6 @@ class Unit:
     def request_id(self) -> str | None:
         """The id that makes a repeat safe."""
         return self.request.request_id if isinstance(self.request, Call) else None
-
-    @property
-    def durability(self) -> str:
-        """What was asked to be confirmed about the write."""
-        return self.request.durability if isinstance(self.request, Call) else "memory"
 
     def answer(self, replies: Sequence[Any]) -> Any:
         """The reply that answers the request; an instance of `ServerReply` when that is an error."""
@@ -127,7 +132,7 @@ def _large_or_durable(call: Call, policy: Policy) -> Unit:
         commands.append(("WAIT", policy.replicas_to_wait, policy.wait_timeout_ms))
     if call.stage:
         commands.append(("UNLINK", call.stage.key))
-    return Unit(call, call.tag, commands, main, own_connection=True)
+    return Unit(call, call.tag, commands, main, own_connection=True, durability=call.durability)
 
 
 def load_command(request: Sent) -> Command:
