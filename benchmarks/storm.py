@@ -13,17 +13,20 @@ from benchmarks.bodies import Body
 from benchmarks.contest import both_async
 from benchmarks.duel import Call, Lane, play_storm, summarise, turns
 from benchmarks.meters import Meter
+from benchmarks.places import bench_settings
 from benchmarks.plan import Plan
+from lukhas_redis.aio import AsyncContextStore
 from lukhas_redis.testing import RunningServer
 
 
 async def measure(server: RunningServer, body: Body, plan: Plan) -> list[dict[str, Any]]:
-    """Calls per second with `plan.tasks` tasks, preserve against SET and restore against GET."""
+    """Calls per second with `plan.tasks` tasks, preserve against SET and restore, also of what is held, against GET."""
     rows = []
-    async with both_async(server) as (store, client):
+    near = AsyncContextStore.connect(server.url, settings=bench_settings(near_cache="on"))
+    async with both_async(server) as (store, client), near:
         # One call before the crowd: the tenant's first use is a protocol of its own.
         await store.preserve("first", body.data)
-        for case, ours, raw in _cases(store, client, body, plan.storm_block):
+        for case, ours, raw in _cases(store, near, client, body, plan.storm_block):
             meter = Meter(server)
             lanes = [Lane("ours", ours, meter, ("evalsha",)), Lane("raw", raw, meter, ("set", "get"))]
             await play_storm(turns(lanes, plan.blocks, plan.storm_block), plan.tasks)
@@ -32,7 +35,7 @@ async def measure(server: RunningServer, body: Body, plan: Plan) -> list[dict[st
     return rows
 
 
-def _cases(store: Any, client: Any, body: Body, block: int) -> Iterator[tuple[str, Call, Call]]:
+def _cases(store: Any, near: Any, client: Any, body: Body, block: int) -> Iterator[tuple[str, Call, Call]]:
     data, compression, stored = body.data, body.compression, body.stored
     ids: list[str] = []
 
@@ -44,6 +47,12 @@ def _cases(store: Any, client: Any, body: Body, block: int) -> Iterator[tuple[st
     yield (
         "restore",
         lambda number: store.restore(ids[number % block]),
+        lambda number: client.get(f"raw:{number % block}"),
+    )
+    # What the process holds, confirmed by the server, as the view that all readers share.
+    yield (
+        "restore, held",
+        lambda number: near.restore(ids[number % block], shared=True),
         lambda number: client.get(f"raw:{number % block}"),
     )
 

@@ -22,9 +22,9 @@ from benchmarks.places import bench_settings
 from benchmarks.plan import Plan
 from lukhas_redis import ops
 from lukhas_redis.aio import AsyncContextStore
-from lukhas_redis.bus.patterns import lua_patterns
 from lukhas_redis.bus_models import BusEvent
 from lukhas_redis.ops import bus
+from lukhas_redis.ops.bus.patterns import lua_patterns
 from lukhas_redis.testing import RunningServer
 
 _GROUP, _CONSUMER, _WAITING = "work", "one", "@bench"
