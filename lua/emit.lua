@@ -16,7 +16,6 @@
 --        id         uuid    the event
 --        event      text    its name
 --        priority   word    critical, high, normal or low
---        payload    bytes   its data, serialized
 --        source     text    who emits it
 --        correlation text   what it belongs to
 --        causation  text    the event that caused it
@@ -27,6 +26,7 @@
 --        max_entries int    events a stream may hold
 --        max_payload int    bytes a payload may have
 --        trimmed    flag    1 = what is finished was trimmed just now
+--        payload    bytes   its data, serialized
 -- OK     OK dry id stream_id due_ms
 --        TRIM               the stream is full: trim what is finished, then repeat
 --- @include "includes/distinct"
@@ -36,8 +36,8 @@
 --- @include "includes/emission"
 --- @include "includes/wake"
 local critical, high, normal, low, later, due, wake, flags, shard, req = unpack(KEYS)
-local request_id, request, durable, retention_ms, dry, mode, shards, marker, id, event, priority, payload, source,
-  correlation, causation, ordering_key, trace, delay_ms, at_ms, max_entries, max_payload, trimmed = unpack(ARGV)
+local request_id, request, durable, retention_ms, dry, mode, shards, marker, id, event, priority, source, correlation,
+  causation, ordering_key, trace, delay_ms, at_ms, max_entries, max_payload, trimmed, payload = unpack(ARGV)
 local keys = {critical = critical, high = high, normal = normal, low = low, later = later, due = due, wake = wake}
 distinct(KEYS)
 max_entries, max_payload = whole('max_entries', max_entries, 1, 1e9), whole('max_payload', max_payload, 1, 1e9)

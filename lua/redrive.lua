@@ -18,6 +18,7 @@
 --- @include "includes/matching"
 --- @include "includes/tenant"
 --- @include "includes/copy"
+--- @include "includes/taken"
 --- @include "includes/wake"
 local critical, high, normal, low, dead, wake, groups, flags, shard = unpack(KEYS)
 local dry, mode, shards, marker = unpack(ARGV)
@@ -26,7 +27,7 @@ distinct(KEYS)
 if #ARGV > 104 then refuse('ARGUMENT', 'name=letter') end
 local tenant = tenant_check(flags, shard, dry, mode, shards, marker, false)
 for _, stream in ipairs({critical, high, normal, low, wake}) do redis.call('XLEN', stream) end
-local answer, found, seen = {'OK', tenant.dry and '1' or '0'}, {}, {}
+local answer, found, seen, taken = {'OK', tenant.dry and '1' or '0'}, {}, {}, taken_check(shard)
 for _, letter in ipairs({unpack(ARGV, 5)}) do
   matching('letter', letter, '^%d+%-%d+$')
   local entry = not seen[letter] and redis.call('XRANGE', dead, letter, letter)[1]
@@ -39,12 +40,14 @@ end
 if tenant.dry or #found == 0 then return answer end
 
 -- writes
+local moved = 0
 for _, one in ipairs(found) do
   local copy = copy_apply(streams[one.map.priority], one.fields, one.map.group)
   if copy then
     answer[one.place] = copy
-    redis.call('XDEL', dead, one.letter)
+    moved = moved + redis.call('XDEL', dead, one.letter)
   end
 end
+taken_apply(shard, taken, moved)
 wake_one(wake)
 return answer

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- retire: end a consumer group, so that it no longer keeps events from being trimmed.
 --
 -- KEYS   critical   stream  lukhas:{t}:bus:critical

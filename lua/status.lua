@@ -10,9 +10,10 @@
 --        groups     hash    lukhas:{t}:bus:groups
 --        flags      hash    lukhas:{t}:flags
 --        shard      hash    lukhas:{t}:shard
--- OK     now_ms marker streams later dead groups
+-- OK     now_ms marker streams later dead groups dead_taken
 -- FCALL  groups
 --- @include "includes/now_ms"
+--- @include "includes/taken"
 local critical, high, normal, low, later, dead, groups, flags, shard = unpack(KEYS)
 local function described(stream)
   local info = redis.pcall('XINFO', 'STREAM', stream)
@@ -47,5 +48,6 @@ for rank, stream in ipairs({critical, high, normal, low}) do
   streams[rank] = {described(stream), reading(stream)}
 end
 redis.call('HLEN', flags)
-return {string.format("%d", now_ms()), redis.call('HGET', shard, 'marker') or '', streams, described(later), described(dead),
-  redis.call('HGETALL', groups)}
+local taken = fmt(taken_check(shard))
+return {fmt(now_ms()), redis.call('HGET', shard, 'marker') or '', streams, described(later), described(dead),
+  redis.call('HGETALL', groups), taken}

@@ -6,7 +6,7 @@ Invariant: an `event_id` names an event for good; its stream id changes when it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -162,7 +162,11 @@ class GroupStatus:
 
 @dataclass(frozen=True, slots=True)
 class BusStatus:
-    """What the bus holds, over all shards of a tenant. `lengths` and `emitted` by priority; `lost` over all groups."""
+    """What the bus holds, over all shards of a tenant. `lengths` and `emitted` by priority; `lost` over all groups.
+
+    `dead`: dead letters that are there. `dead_dropped`: those that went for want of room (`bus_max_dead_letters`); what
+    was redriven or discarded is in neither.
+    """
 
     tenant: str
     lengths: Mapping[str, int]
@@ -176,6 +180,42 @@ class BusStatus:
     def lost(self) -> int:
         """Events that groups had in hand and that vanished from their streams."""
         return sum(group.counts.get("lost", 0) for group in self.groups)
+
+
+class History(list[BusEvent]):
+    """Events of the history, oldest first. `partial`: the search ended before it had seen all that is kept.
+
+    It then looked at the newest entries of each stream (with `newest=False`: the oldest), and others may fit as well.
+    """
+
+    def __init__(self, events: Iterable[BusEvent] = (), *, partial: bool = False) -> None:
+        super().__init__(events)
+        self.partial = partial
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """Events given to a group once more: how many were still there."""
+
+    group: str
+    events: int
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """Dead letters given back to the groups they died in, by their ids, in the order they were named per shard."""
+
+    letter_ids: tuple[str, ...]
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """Dead letters thrown away: how many there were."""
+
+    letters: int
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)

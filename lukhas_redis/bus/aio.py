@@ -20,7 +20,6 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from lukhas_redis.aio import AsyncContextStore
 from lukhas_redis.bus.handlers import Handler, signature_of
-from lukhas_redis.bus.patterns import lua_patterns
 from lukhas_redis.bus.runner import Progress, Runner
 from lukhas_redis.bus.subscriptions import Subscription
 from lukhas_redis.bus.waker import Waker
@@ -28,6 +27,7 @@ from lukhas_redis.calls import Op
 from lukhas_redis.errors import InvalidArgument, LukhasRedisError
 from lukhas_redis.ops import bus as ops
 from lukhas_redis.ops.bus.common import group_name, known
+from lukhas_redis.ops.bus.patterns import lua_patterns
 from lukhas_redis.ops.space import Space
 from lukhas_redis.settings import Settings
 from lukhas_redis.shell import dress

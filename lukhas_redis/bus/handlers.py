@@ -107,12 +107,16 @@ def _taken(hint: Any, name: str, place: int) -> Any:
 
 @dataclass(frozen=True)
 class Failure:
-    """What a handler's error means: `final` = a dead letter at once; `delay_ms` None = the usual backoff."""
+    """What a handler's error means: `final` = a dead letter at once; `delay_ms` None = the usual backoff.
+
+    `counted` False: it is not the handler's, so the delivery does not count towards `max_deliveries`.
+    """
 
     reason: str
     error: str
     final: bool = False
     delay_ms: int | None = None
+    counted: bool = True
 
 
 def judge(error: BaseException) -> Failure:
@@ -127,6 +131,12 @@ def judge(error: BaseException) -> Failure:
     if isinstance(error, Retry):
         return Failure("retry", text, delay_ms=error.delay_ms)
     return Failure("error", text)
+
+
+def refused(error: BaseException, longest_seconds: float) -> Failure:
+    """What follows when a tenant has no room for what a handler did: later, as often as it takes."""
+    text = f"{type(error).__name__}: {error}"[:4000]
+    return Failure("refused", text, delay_ms=backoff_ms(1, longest_seconds, longest_seconds), counted=False)
 
 
 def backoff_ms(deliveries: int, first_seconds: float, longest_seconds: float) -> int:

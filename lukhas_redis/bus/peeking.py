@@ -7,12 +7,12 @@ Invariant: the server is only read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 from lukhas_redis.aio import AsyncContextStore
 from lukhas_redis.bus.subscriptions import Subscription
 from lukhas_redis.bus_models import BusEvent
 from lukhas_redis.ops import bus as ops
+from lukhas_redis.ops.bus.patterns import fitting
 
 
 class Peek:
@@ -21,8 +21,7 @@ class Peek:
     def __init__(self, store: AsyncContextStore, subscription: Subscription, shard: int) -> None:
         self._store = store
         self._group = subscription.group
-        # In a pattern of ours a bracket is a letter.
-        self._globs = [one.replace("[", "[[]") for one in subscription.globs]
+        self._fits = fitting(subscription.globs)
         self._shard = shard
         self._cursors: dict[str, str] | None = None
 
@@ -35,4 +34,4 @@ class Peek:
         found, self._cursors = await self._store.run(
             ops.peek(self._store.space, self._cursors, count=count, shard=self._shard), "peek", dry_run=True
         )
-        return [one for one in found if any(fnmatchcase(one.event, glob) for glob in self._globs)]
+        return [one for one in found if self._fits(one.event)]

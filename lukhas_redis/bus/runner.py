@@ -15,7 +15,8 @@ from typing import Any
 
 from lukhas_redis.aio import AsyncContextStore
 from lukhas_redis.bus.acks import Acks
-from lukhas_redis.bus.handlers import Failure, backoff_ms, judge
+from lukhas_redis.bus.committing import NO_ROOM, Commits
+from lukhas_redis.bus.handlers import Failure, backoff_ms, judge, refused
 from lukhas_redis.bus.peeking import Peek
 from lukhas_redis.bus.subscriptions import Subscription
 from lukhas_redis.bus.transactions import Transaction
@@ -27,7 +28,6 @@ from lukhas_redis.errors import (
     InvalidArgument,
     LukhasRedisError,
     OutcomeUnknown,
-    TenantPaused,
     Unavailable,
 )
 from lukhas_redis.ops import bus as ops
@@ -90,6 +90,7 @@ class Runner:
         self._quiet = False
         self._joined = False
         self._acks = Acks(store, subscription.group, consumer)
+        self._commits = Commits(store, subscription.group, consumer, patience_seconds=subscription.hold_seconds)
         self._peek = Peek(store, subscription, shard)
         self.progress = Progress()
 
@@ -140,7 +141,8 @@ class Runner:
         if self._waker.group_lost:
             self._waker.group_lost = False
             await self._join()
-        claimed = await self._claim(min(free, 1000))
+        asked = min(free, 1000)
+        claimed = await self._claim(asked)
         if claimed is None:
             await self._join()
             return
@@ -152,8 +154,9 @@ class Runner:
             return
         for one in claimed.unreadable:
             await self._bury(one)
-        took = self._take(claimed.events)
-        if not took and not claimed.more and not claimed.unreadable and not self._stopping.is_set():
+        self._take(claimed.events)
+        # Whoever got less than it asked for has all there is; a sign tells of what comes after.
+        if len(claimed.events) < asked and not claimed.more and not claimed.unreadable and not self._stopping.is_set():
             limit = _IDLE_SECONDS if claimed.next_ms is None else min(_IDLE_SECONDS, claimed.next_ms / 1000)
             await self._waker.wait(limit)
 
@@ -267,8 +270,8 @@ class Runner:
             # By `stop`: it was not handled, so the delivery does not count.
             hand.returned = True
             with suppress(LukhasRedisError):
-                failure = Failure("stopped", "the worker stopped")
-                await asyncio.shield(self._give_back(hand.event, failure, counted=False))
+                failure = Failure("stopped", "the worker stopped", delay_ms=0, counted=False)
+                await asyncio.shield(self._give_back(hand.event, failure))
         return True
 
     def _lost(self, hand: _InHand) -> None:
@@ -281,57 +284,27 @@ class Runner:
     async def _finish(self, hand: _InHand, tx: Transaction, *, dry: bool) -> None:
         event = hand.event
         if dry:
-            await self._rehearse(event, tx)
+            await self._commits.rehearse(event, tx)
             self.progress.peeked += 1
             return
         try:
             if tx.is_empty:
                 await self._acks.finish(event)
             else:
-                await self._commit(event, tx)
+                await self._commits.finish(event, tx)
         except DeliveryLost as error:
             if error.fields.get("state") != "GONE":
                 self.progress.lost += 1
                 _LOG.warning("group %s: %s", self._sub.group, error)
             return
+        except NO_ROOM as error:
+            _LOG.warning("group %s: event %s waits, which does not count: %s", self._sub.group, event.event_id, error)
+            await self._failed(hand, refused(error, self._sub.longest_backoff_seconds), dry=dry)
+            return
         except LukhasRedisError as error:
             await self._failed(hand, judge(error), dry=dry)
             return
         self.progress.handled += 1
-
-    async def _commit(self, event: BusEvent, tx: Transaction) -> None:
-        """Commit until it is known what became of it: a delivery ends once, so repeating is safe."""
-        pause = 0.05
-        while True:
-            operations, events = tx.close()
-            try:
-                done = await self._store.run(
-                    ops.commit(
-                        self._store.space,
-                        operations,
-                        events,
-                        delivery=event,
-                        group=self._sub.group,
-                        consumer=self._consumer,
-                    ),
-                    "commit",
-                )
-            except (Unavailable, OutcomeUnknown, TenantPaused) as error:
-                _LOG.info("event %s: %s; committing again", event.event_id, error)
-                await asyncio.sleep(pause)
-                pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
-            else:
-                tx.results = done.results
-                return
-
-    async def _rehearse(self, event: BusEvent, tx: Transaction) -> None:
-        operations, events = tx.close()
-        try:
-            await self._store.run(
-                ops.commit(self._store.space, operations, events, delivery=event, dry_run=True), "commit", dry_run=True
-            )
-        except LukhasRedisError as error:
-            _LOG.warning("dry run of event %s: %s", event.event_id, error)
 
     async def _failed(self, hand: _InHand, failure: Failure, *, dry: bool) -> None:
         event = hand.event
@@ -345,7 +318,7 @@ class Runner:
         except LukhasRedisError as error:
             _LOG.warning("event %s stays until its hold lapses: %s", event.event_id, error)
 
-    async def _give_back(self, event: BusEvent | Unreadable, failure: Failure, *, counted: bool = True) -> None:
+    async def _give_back(self, event: BusEvent | Unreadable, failure: Failure) -> None:
         sub = self._sub
         delay = failure.delay_ms
         if delay is None:
@@ -356,9 +329,9 @@ class Runner:
                 sub.group,
                 self._consumer,
                 event,
-                delay_ms=delay if counted else 0,
+                delay_ms=delay,
                 max_deliveries=0 if failure.final else sub.max_deliveries,
-                counted=counted,
+                counted=failure.counted,
                 reason=failure.reason,
                 handler=sub.signature.name,
                 error=failure.error,
@@ -368,7 +341,7 @@ class Runner:
         if returned.state == "DEAD":
             self.progress.dead += 1
             _LOG.error("group %s gave up an event (%s): %s", sub.group, failure.reason, failure.error)
-        elif returned.state == "RETRY" and counted:
+        elif returned.state == "RETRY" and failure.counted:
             self.progress.retried += 1
             _LOG.info("group %s tries again in %d ms: %s", sub.group, delay, failure.error)
 

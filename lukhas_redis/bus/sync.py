@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from lukhas_redis.bus.aio import consumer_name
-from lukhas_redis.bus.patterns import lua_patterns
 from lukhas_redis.bus_models import BusEvent, Returned
 from lukhas_redis.calls import Op
 from lukhas_redis.errors import GroupNotFound, TenantPaused
 from lukhas_redis.ops import bus as ops
 from lukhas_redis.ops.bus.common import group_name, known
+from lukhas_redis.ops.bus.patterns import lua_patterns
 from lukhas_redis.ops.space import Space
 from lukhas_redis.settings import Settings
 from lukhas_redis.shell import dress

@@ -14,10 +14,11 @@ from lukhas_redis.bus_models import PRIORITIES, BusEvent, BusStatus, GroupStatus
 from lukhas_redis.cli import bus_shapes
 from lukhas_redis.cli.bus_reader import BusReader, fitting, id_before
 from lukhas_redis.cli.change import dry
-from lukhas_redis.cli.frame import Family, Leaf, Session, is_dry, pass_session
+from lukhas_redis.cli.frame import Family, Leaf, Session, pass_session
 from lukhas_redis.cli.output import moment, print_facts, print_json, print_table, span
 from lukhas_redis.cli.when import When, moment_at, moment_ms, server_now_ms
 from lukhas_redis.errors import GroupNotFound
+from lukhas_redis.ops.bus.history import LOOKED_AT
 
 _MOST = 10_000
 
@@ -142,9 +143,11 @@ def history(
     else:
         _table(found)
     wanted = limit or session.settings.max_history
+    if found.partial:
+        session.say(f"only the last {LOOKED_AT:,} events of a priority were looked at; --until shows older ones")
     if len(found) == wanted:
         session.say(f"only the newest {wanted}; --limit lists more")
-    elif not found:
+    elif not found and not found.partial:
         session.say(f"no event of tenant {session.settings.tenant} matches")
 
 
@@ -176,12 +179,13 @@ def replay(
         raise click.UsageError("which events: give PATTERN ('*' for all), --id, --since or --until")
     with session.bus() as bus:
         chosen = _chosen(bus, pattern, event_id, since, until)
-        given = bus.replay(chosen, group=group, dry_run=dry_run or None)
-        dry_run = is_dry(bus.store, asked=dry_run)
+        done = bus.replay(chosen, group=group, dry_run=dry_run or None)
     if session.json:
-        print_json({"group": group, "matching": len(chosen), "given": given, "dry_run": dry_run})
+        facts = {"group": group, "matching": len(chosen), "given": done.events, "dry_run": done.dry_run}
+        print_json(facts)
     else:
-        click.echo(f"{'would give' if dry_run else 'gave'} {given} of {len(chosen)} events to {group} once more")
+        word = "would give" if done.dry_run else "gave"
+        click.echo(f"{word} {done.events} of {len(chosen)} events to {group} once more")
 
 
 def _chosen(

@@ -8,11 +8,11 @@ Invariant: the server is only read, and each entry is read once, in the order of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
 
 from lukhas_redis.bus_models import PRIORITIES, BusEvent
 from lukhas_redis.cli.bus_shapes import stream_order
 from lukhas_redis.ops import bus as ops
+from lukhas_redis.ops.bus.patterns import fitting as names_fitting
 from lukhas_redis.store import ContextStore
 
 _PAGE = 1000
@@ -25,8 +25,13 @@ def id_before(ms: int) -> str:
 
 
 def fitting(patterns: Sequence[str]) -> Callable[[BusEvent], bool]:
-    """Whether an event's name fits one of the patterns; without any, each does."""
-    return lambda event: not patterns or any(fnmatchcase(event.event, pattern) for pattern in patterns)
+    """Whether an event's name fits one of the patterns; without any, each does.
+
+    Raises:
+        InvalidArgument: One of them is malformed.
+    """
+    fits = names_fitting(patterns)
+    return lambda event: fits(event.event)
 
 
 class BusReader:

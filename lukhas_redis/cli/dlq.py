@@ -16,13 +16,11 @@ from lukhas_redis.bus_models import DeadLetter
 from lukhas_redis.cli import bus_shapes
 from lukhas_redis.cli.change import dry
 from lukhas_redis.cli.failures import NoSuchLetter
-from lukhas_redis.cli.frame import Family, Leaf, Session, is_dry, pass_session
+from lukhas_redis.cli.frame import Family, Leaf, Session, pass_session
 from lukhas_redis.cli.output import clean, moment, print_facts, print_json, print_table
 from lukhas_redis.cli.shapes import data
-from lukhas_redis.errors import InvalidArgument
 
 _MOST = 10_000
-_PAGE = 100
 _SHOWN = 60
 
 letters_argument = click.argument("letters", nargs=-1, metavar="LETTER...")
@@ -62,7 +60,7 @@ def ls(session: Session, group: str | None, limit: int) -> None:
 def show(session: Session, letter: str) -> None:
     """Show one dead letter: where it died and why, and the event with its payload."""
     with session.bus() as bus:
-        found = _found(bus, letter)
+        found = _found(session, bus, letter)
     if session.json:
         print_json(bus_shapes.letter(found))
         return
@@ -83,14 +81,13 @@ def retry(session: Session, letters: tuple[str, ...], group: str | None, *, ever
     _check(letters, group, every=every)
     with session.bus() as bus:
         chosen = _every(session, bus, group) if every else list(dict.fromkeys(letters))
-        done = bus.redrive(chosen, dry_run=dry_run or None) if chosen else []
-        dry_run = is_dry(bus.store, asked=dry_run)
-    left = _left([one if isinstance(one, str) else one.letter_id for one in chosen], done)
+        done = bus.redrive(chosen, dry_run=dry_run or None)
+    left = _left([one if isinstance(one, str) else one.letter_id for one in chosen], done.letter_ids)
     if session.json:
-        print_json({"retried": done, "left": left, "dry_run": dry_run})
+        print_json({"retried": list(done.letter_ids), "left": left, "dry_run": done.dry_run})
     else:
         stay = f", {len(left)} stay" if left else ""
-        click.echo(f"{'would give' if dry_run else 'gave'} {len(done)} dead letters back{stay}")
+        click.echo(f"{'would give' if done.dry_run else 'gave'} {len(done.letter_ids)} dead letters back{stay}")
     if left and not every:
         raise NoSuchLetter(f"not there, or of a group that was retired: {', '.join(left)[:200]}", left=left)
 
@@ -111,14 +108,13 @@ def drop(
         chosen = _every(session, bus, group) if every else list(dict.fromkeys(letters))
         if every and chosen and not dry_run:
             session.confirm(f"Drop {len(chosen)} dead letters of {_whose(session, group)}?", yes=yes)
-        dropped = bus.discard(chosen, dry_run=dry_run or None) if chosen else 0
-        dry_run = is_dry(bus.store, asked=dry_run)
+        done = bus.discard(chosen, dry_run=dry_run or None)
     if session.json:
-        print_json({"dropped": dropped, "dry_run": dry_run})
+        print_json({"dropped": done.letters, "dry_run": done.dry_run})
     else:
-        click.echo(f"{'would drop' if dry_run else 'dropped'} {dropped} dead letters")
-    if dropped < len(chosen) and not every:
-        raise NoSuchLetter(f"{len(chosen) - dropped} of the {len(chosen)} dead letters named are not there")
+        click.echo(f"{'would drop' if done.dry_run else 'dropped'} {done.letters} dead letters")
+    if done.letters < len(chosen) and not every:
+        raise NoSuchLetter(f"{len(chosen) - done.letters} of the {len(chosen)} dead letters named are not there")
 
 
 def _check(letters: Sequence[str], group: str | None, *, every: bool) -> None:
@@ -147,25 +143,13 @@ def _left(ids: Sequence[str], done: Sequence[str]) -> list[str]:
     return left
 
 
-def _found(bus: ContextBus, letter_id: str) -> DeadLetter:
-    """One dead letter; the newest are looked at first, because those are asked for."""
-    count = _PAGE
-    while True:
-        letters = bus.dead_letters(count=count)
-        for one in letters:
-            if one.letter_id == letter_id:
-                return one
-        if len(letters) < count or count == _MOST:
-            raise _none(letter_id, len(letters))
-        count = min(_MOST, count * 10)
-
-
-def _none(letter_id: str, seen: int) -> NoSuchLetter | InvalidArgument:
-    ms, dash, number = letter_id.partition("-")
-    if not (dash and ms.isdecimal() and number.isdecimal()):
-        return InvalidArgument(f"{letter_id!r:.60} is not the id of a dead letter such as 1795411152677-0")
-    where = f"among the newest {_MOST} dead letters" if seen == _MOST else "among the dead letters"
-    return NoSuchLetter(f"there is no {letter_id} {where}")
+def _found(session: Session, bus: ContextBus, letter_id: str) -> DeadLetter:
+    letters = bus.dead_letters(letter_id=letter_id)
+    if not letters:
+        raise NoSuchLetter(f"there is no {letter_id} among the dead letters of {_whose(session, None)}")
+    if len(letters) > 1:
+        session.say(f"{len(letters)} shards have a letter with this id; this is the last one that died")
+    return letters[0]
 
 
 def _facts(found: DeadLetter) -> list[tuple[str, object]]:

@@ -114,11 +114,6 @@ class Session:
             raise NotConfirmed("nothing was changed", refused=True)
 
 
-def is_dry(store: ContextStore, *, asked: bool) -> bool:
-    """Whether what was done changed nothing, because that was asked for or because the tenant is in dry run."""
-    return asked or store.stats().mode == "dry_run"
-
-
 pass_session: Callable[[Callable[..., Any]], Callable[..., Any]] = click.make_pass_decorator(Session, ensure=True)
 
 

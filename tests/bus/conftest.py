@@ -7,7 +7,7 @@ Invariant: every bus is closed with its test; workers that a test starts are sto
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -132,7 +132,7 @@ def look(server: RunningServer, tenant: str) -> Generator[Look]:
 
 
 @asynccontextmanager
-async def working(*buses: AsyncContextBus, **options: Any) -> AsyncIterator[list[asyncio.Task[None]]]:
+async def working(*buses: AsyncContextBus, **options: Any) -> AsyncGenerator[list[asyncio.Task[None]]]:
     """Workers that run until the block ends, and then stop as `stop` has them."""
     tasks = [asyncio.create_task(bus.run(**options)) for bus in buses]
     try:

@@ -142,6 +142,14 @@ async def test_the_same_idempotency_key_is_the_same_event(both: AsyncContextBus)
     assert (await both.emit("a", {"n": 1}, idempotency_key="other")).event_id != first.event_id
 
 
+async def test_a_repeat_under_another_trace_is_the_same_event(both: AsyncContextBus) -> None:
+    """Whoever emits again after a failure is in another span; the first one's trace stays the event's."""
+    first = await both.emit("a", {"n": 1}, idempotency_key="k", traceparent="00-1-1-01")
+    again = await both.emit("a", {"n": 1}, idempotency_key="k", traceparent="00-2-2-01")
+    assert again.event_id == first.event_id
+    assert [one.traceparent for one in await both.history()] == ["00-1-1-01"]
+
+
 @pytest.mark.parametrize("shards", [1, 4])
 async def test_repeats_meet_on_one_shard(make_both: MakesBuses, shards: int) -> None:
     """A key without anything else still names one event, however many shards there are."""
@@ -213,7 +221,8 @@ async def test_a_paused_tenant_refuses(both: AsyncContextBus, look: Look) -> Non
 async def test_a_delay_may_be_given_in_each_way(both: AsyncContextBus, look: Look) -> None:
     """Seconds, a time span, or a moment; the later one counts, and a moment that is over is none."""
     at = datetime.fromtimestamp(look.now_ms() / 1000 + 3600, UTC)
-    for args in ({"delay": 3600}, {"delay": timedelta(hours=1)}, {"at": at}, {"at": at, "delay": 1}):
+    ways: list[dict[str, Any]] = [{"delay": 3600}, {"delay": timedelta(hours=1)}, {"at": at}, {"at": at, "delay": 1}]
+    for args in ways:
         emitted = await both.emit("later", **args)
         assert abs((emitted.due_at - at).total_seconds()) < 600
     emitted = await both.emit("now", at=datetime(2020, 1, 1, tzinfo=UTC), delay=0)

@@ -71,7 +71,7 @@ def test_what_cannot_be_read_is_a_letter(reader: Reader, look: Look) -> None:
     assert [one.payload for one in bus.read("g", count=10)] == [{}, {"n": 2}]
     (letter,) = bus.dead_letters()
     assert (letter.reason, letter.event, letter.name) == ("payload", None, "a")
-    assert bus.redrive([letter]) == [letter.letter_id]
+    assert bus.redrive([letter]).letter_ids == (letter.letter_id,)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from lukhas_redis.bus import AsyncContextBus, ContextBus
+from lukhas_redis.bus_models import PRIORITIES
 from lukhas_redis.errors import GroupNotFound, GroupPending, InvalidId
 from lukhas_redis.testing import assert_same, wait_until
 from tests.bus.conftest import Look
@@ -42,6 +44,22 @@ async def test_pending_says_who_has_what(both: AsyncContextBus, reader: Reader, 
         await both.pending("a b")
 
 
+async def test_pending_goes_past_streams_that_lack_the_group(both: AsyncContextBus, reader: Reader, look: Look) -> None:
+    """Of one that was lost from some streams it says what it has on the others; lost from all, it has nothing."""
+    worker = reader()
+    await both.emit("a", priority="low")
+    worker.read("g")
+    look.client.xgroup_destroy(look.keys.bus("normal"), "g")
+    look.client.delete(look.keys.bus("critical"))
+    assert [event and event.event for event, *_ in await both.pending("g")] == ["a"]
+    for priority in PRIORITIES:
+        look.client.delete(look.keys.bus(priority))
+    assert await both.pending("g") == []
+    look.client.hdel(look.keys.bus("groups"), "g")
+    with pytest.raises(GroupNotFound):
+        await both.pending("g")
+
+
 async def test_status_adds_up(both: AsyncContextBus, reader: Reader, look: Look) -> None:
     """Lengths, lag, pending, workers and counts of record; the oldest unfinished event by its own age."""
     worker = reader(bus_max_deliveries=1)
@@ -64,6 +82,30 @@ async def test_status_adds_up(both: AsyncContextBus, reader: Reader, look: Look)
     }
     assert 0 < group.oldest_ms <= look.now_ms() - min(one.emitted_ms, three.emitted_ms)
     assert await both.groups() == ["g"]
+
+
+async def test_only_letters_that_had_no_room_count_as_dropped(
+    both: AsyncContextBus, reader: Reader, look: Look
+) -> None:
+    """Those that were redriven or discarded are not lost; books of a stream that was deleted count for no other."""
+    worker = reader(bus_max_deliveries=1, bus_max_dead_letters=1)
+    for _ in range(5):
+        await both.emit("a")
+    kill(worker)
+    letters = await both.dead_letters()
+    await both.redrive(letters[:1])
+    await both.discard([*letters[1:3], letters[1], letters[0]])
+    status = await both.status()
+    assert (status.dead, status.dead_dropped) == (2, 0)
+    worker.ack("g", *worker.read("g"))
+    # The server trims by whole nodes of a hundred.
+    for _ in range(230):
+        await both.emit("a")
+    kill(worker)
+    status = await both.status()
+    assert status.dead_dropped == 232 - status.dead > 100
+    look.client.delete(look.keys.bus("dead"))
+    assert (await both.status()).dead_dropped == 0
 
 
 async def test_the_oldest_event_is_as_old_as_it_is(both: AsyncContextBus, reader: Reader, look: Look) -> None:
@@ -129,7 +171,30 @@ async def test_dry_runs_of_all_of_it_change_nothing(both: AsyncContextBus, reade
     retired = await both.retire("g", force=True, dry_run=True)
     trimmed = await both.trim(dry_run=True)
     assert (emitted.dry_run, retired.dry_run, trimmed.dry_run) == (True, True, True)
-    assert (len(given), replayed, gone, retired.existed, retired.unfinished) == (3, 4, 3, True, 1)
+    assert (given.dry_run, replayed.dry_run, gone.dry_run) == (True, True, True)
+    assert (len(given.letter_ids), replayed.events, gone.letters, retired.existed, retired.unfinished) == (
+        3,
+        4,
+        3,
+        True,
+        1,
+    )
     assert_same(before, look.dump())
-    assert (await both.redrive(letters), await both.replay(events, group="g")) == (given, replayed)
+    live = (await both.redrive(letters), await both.replay(events, group="g"))
+    assert live == (replace(given, dry_run=False), replace(replayed, dry_run=False))
     assert (await both.retire("g", force=True)).unfinished == 8
+
+
+async def test_a_tenant_in_dry_run_is_told_so(both: AsyncContextBus, reader: Reader, look: Look) -> None:
+    """Whoever did not ask for a dry run sees from each answer that it was one."""
+    worker = reader(bus_max_deliveries=1)
+    await both.emit("a")
+    kill(worker)
+    letters, events = await both.dead_letters(), await both.history()
+    await both.store.set_mode("dry_run")
+    before = look.dump()
+    given, gone = await both.redrive(letters), await both.discard(letters)
+    replayed = await both.replay(events, group="g")
+    assert (len(given.letter_ids), gone.letters, replayed.events) == (1, 1, 1)
+    assert (given.dry_run, gone.dry_run, replayed.dry_run) == (True, True, True)
+    assert_same(before, look.dump())

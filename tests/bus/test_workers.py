@@ -120,6 +120,34 @@ async def test_stopping_lets_handlers_finish(bus: AsyncContextBus) -> None:
     assert (group.counts["done"], group.pending, group.lag, dict(group.workers)) == (1, 0, 2, {})
 
 
+@pytest.mark.parametrize("early", [False, True])
+async def test_a_quiet_worker_finishes_what_it_has_and_takes_no_more(bus: AsyncContextBus, *, early: bool) -> None:
+    """Without a limit, and then waits for its end; quiet before it runs, it takes nothing at all."""
+    gate, begun = asyncio.Event(), asyncio.Event()
+
+    async def handler(event: BusEvent) -> None:
+        begun.set()
+        await gate.wait()
+
+    bus.subscribe("*", handler, group="g", concurrency=1)
+    await bus.emit("a")
+    if early:
+        bus.quiet()
+    task = asyncio.create_task(bus.run(grace_seconds=0.01))
+    if not early:
+        await begun.wait()
+        bus.quiet()
+    await bus.emit("b")
+    gate.set()
+    await wait_until_async(lambda: _pending(bus, 0), what="nothing in hand")
+    await asyncio.sleep(0.2)
+    (group,) = (await bus.status()).groups
+    assert (group.counts["done"], group.lag) == ((0, 2) if early else (1, 1))
+    assert (bus.in_hand, task.done()) == (0, False)
+    bus.stop()
+    await task
+
+
 async def test_stopping_gives_back_what_is_not_done(make: MakesBuses) -> None:
     """After the grace, and without counting: the next worker has the first delivery of it."""
     bus, other = make(), make()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from importlib import import_module
 
 import pytest
 
@@ -109,6 +110,8 @@ def test_emit_later(lukhas: Lukhas, bus: ContextBus) -> None:
         (["bus", "history", "--until", "2026-11-23T05:24:41"], 2),
         (["bus", "history", "--limit", "0"], 2),
         (["tail", "--pattern", "a"], 2),
+        (["tail", "--bus", "--no-follow", "--pattern", "*****"], 2),
+        (["bus", "history", ""], 2),
     ],
 )
 def test_what_is_refused(lukhas: Lukhas, bus: ContextBus, words: list[str], code: int) -> None:
@@ -201,6 +204,20 @@ def test_history(lukhas: Lukhas, bus: ContextBus) -> None:
     assert "no event" in lukhas("bus", "history", "nothing").err
 
 
+def test_history_says_when_it_looked_at_a_part_only(
+    lukhas: Lukhas, bus: ContextBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not say that there is no such event when there may be one further back."""
+    monkeypatch.setattr(import_module("lukhas_redis.ops.bus.history"), "LOOKED_AT", 100)
+    for name in ("old", *["a"] * 100):
+        bus.emit(name)
+    ran = lukhas("bus", "history", "old", "-o", "json")
+    assert (ran.code, ran.json) == (0, [])
+    assert "events of a priority were looked at" in ran.err
+    assert "no event" not in ran.err
+    assert "looked at" not in lukhas("bus", "history", "a").err
+
+
 def test_replay(lukhas: Lukhas, bus: ContextBus) -> None:
     """What fits is given to the group once more, oldest first, each once however often it was given before."""
     ids = [bus.emit("a" if n < 3 else "b", {"n": n}).event_id for n in range(4)]
@@ -281,6 +298,7 @@ def test_a_tenant_in_dry_run_is_told_so(lukhas: Lukhas, bus: ContextBus) -> None
     assert lukhas("flags", "set", "mode", "dry_run").code == 0
     assert lukhas.json("emit", "b")["dry_run"] is True
     assert lukhas.json("bus", "replay", "*", "--group", GROUP)["dry_run"] is True
+    assert lukhas("bus", "replay", "*", "--group", GROUP).out.startswith("would give 1 of 1 events")
     assert lukhas.json("bus", "retire", GROUP)["dry_run"] is True
     assert bus.groups() == [GROUP]
 
@@ -297,6 +315,7 @@ def test_tail_of_the_bus(lukhas: Lukhas, bus: ContextBus) -> None:
     assert set(found[0]) == set(lukhas.json("bus", "history")[0])
     assert [one["event"] for one in lukhas(*tail, "--since", "1h", "--pattern", "a.*").lines] == names[::2]
     assert [one["event"] for one in lukhas(*tail, "--pattern", "a.0", "--pattern", "b.1").lines] == names[:2]
+    assert lukhas(*tail, "--pattern", "[ab].0").out == ""
     assert [one["event"] for one in lukhas(*tail, "--since", found[-3]["stream_id"]).lines] == names[-2:]
     assert len(lukhas(*tail, "--limit", "3").lines) == 3
     (line,) = lukhas("tail", "--bus", "--no-follow", "--limit", "1").out.splitlines()

@@ -84,13 +84,31 @@ def test_show_of_one_that_cannot_be_read(lukhas: Lukhas, bus: ContextBus, server
 
 
 def test_show_finds_old_ones(lukhas: Lukhas, bus: ContextBus, server: RunningServer) -> None:
-    """One behind many newer ones is found."""
+    """One behind many newer ones is found, without a look at those."""
     first = die(bus, "a")
     with server.client() as client, client.pipeline() as pipe:
         for _ in range(150):
             pipe.xadd(f"lukhas:{{{bus.store.tenant}}}:bus:dead", {"id": "x", "event": "b", "group": GROUP})
         pipe.execute()
-    assert lukhas.json("dlq", "show", first)["name"] == "a"
+        client.config_resetstat()
+        assert lukhas.json("dlq", "show", first)["name"] == "a"
+        stats = client.info("commandstats")
+        assert isinstance(stats, dict)
+        assert stats["cmdstat_xrevrange"]["calls"] == 1
+
+
+def test_show_tells_of_another_shards_letter_with_the_same_id(
+    server: RunningServer, tenant: str, lukhas: Lukhas
+) -> None:
+    """It shows the last one that died and says that there is another."""
+    with ContextStore.connect(server.url, tenant=tenant, settings=Settings(metrics=False, shards=2)) as store:
+        store.preserve("s", {})
+        with server.client() as client:
+            for shard in (0, 1):
+                fields = ("id", "x", "event", f"e{shard}", "group", GROUP, "died", str(shard))
+                client.execute_command("XADD", f"lukhas:{{{tenant}/{shard}}}:bus:dead", "7-1", *fields)
+        ran = lukhas("dlq", "show", "7-1", "-o", "json")
+        assert (ran.json["name"], "2 shards" in ran.err) == ("e1", True)
 
 
 def test_retry(lukhas: Lukhas, bus: ContextBus) -> None:
@@ -197,6 +215,17 @@ def test_looking_and_dry_runs_change_nothing(
         assert found == {"retried": [letter], "left": [], "dry_run": True}
     if "drop" in words:
         assert found == {"dropped": 1, "dry_run": True}
+
+
+def test_a_tenant_in_dry_run_is_told_so(lukhas: Lukhas, bus: ContextBus) -> None:
+    """Without `--dry-run`, too, the answers say that nothing was done."""
+    letter = die(bus, "a")
+    assert lukhas("flags", "set", "mode", "dry_run").code == 0
+    assert lukhas.json("dlq", "retry", letter) == {"retried": [letter], "left": [], "dry_run": True}
+    assert lukhas("dlq", "retry", "--all").out == "would give 1 dead letters back\n"
+    assert lukhas.json("dlq", "drop", letter) == {"dropped": 1, "dry_run": True}
+    assert lukhas("dlq", "drop", letter).out == "would drop 1 dead letters\n"
+    assert len(bus.dead_letters()) == 1
 
 
 def test_a_paused_tenant_gives_nothing_back(lukhas: Lukhas, bus: ContextBus) -> None:

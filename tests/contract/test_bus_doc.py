@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lukhas_redis.bus import AsyncContextBus
 from lukhas_redis.testing import RunningServer
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,22 @@ def test_the_python_runs_from_top_to_bottom(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "{'messages': [{'role': 'reviewer', 'content': 'read: hello'}]} 1"
     assert "context.ready {'step': 1} " in lines[1]
+
+
+def test_a_worker_that_dies_ends_the_program(
+    server: RunningServer, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever copies the first program sees what its worker died of, instead of waiting for its events."""
+
+    async def dying(_: AsyncContextBus) -> None:
+        raise ConnectionAbortedError("the worker died")
+
+    monkeypatch.setenv("LUKHAS_URL", server.url)
+    monkeypatch.setenv("LUKHAS_TENANT", tenant)
+    monkeypatch.setattr(AsyncContextBus, "run", dying)
+    first = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)[0]
+    with pytest.raises(ConnectionAbortedError):
+        exec(compile(first, "bus.md", "exec"), {"__name__": "bus_page"})
 
 
 def test_every_guarantee_names_a_test() -> None:

@@ -144,7 +144,7 @@ def test_an_event_that_kills_its_worker_is_given_up(server: RunningServer, tenan
         assert letter.event.payload["poison"]
         fleet.processes[-1].end(15)
         fleet.start(play="apply")
-        assert fleet.bus.redrive([letter]) == [letter.letter_id]
+        assert fleet.bus.redrive([letter]).letter_ids == (letter.letter_id,)
         wait_until(lambda: fleet.count("done") == 6, timeout=30)
         assert fleet.seen() == [1, 2, 3, 4, 5, 0]
         assert fleet.bus.dead_letters() == []
@@ -226,7 +226,7 @@ async def test_poison_is_a_dead_letter_with_its_origin_and_is_redriven(server: R
             assert one.event.stream_id == first.stream_id
             assert (letters[second.event_id].reason, letters[second.event_id].deliveries) == ("rejected", 1)
             healthy.set()
-            assert len(await bus.redrive(list(letters.values()))) == 2
+            assert len((await bus.redrive(list(letters.values()))).letter_ids) == 2
             await reach(bus, WORK, "done", 2)
         assert {event.event_id for event in got} == set(letters)
         assert {event.deliveries for event in got} == {1}

@@ -10,10 +10,8 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-import msgpack
-
 from lukhas_redis.scripts import Arg, Script, load, script_names
-from tests.lua.bus import PRIORITIES, Bus, event_words
+from tests.lua.bus import PRIORITIES, Bus, event_words, packed
 from tests.lua.mischief import CORRUPT, SCORES, WEIRD, Attempt, Mischief, is_of_bus
 from tests.lua.shard import MARKER, Shard
 
@@ -22,12 +20,12 @@ WORKERS = ("w1", "w1", "w2")
 PARTS = (*PRIORITIES, "later", "due", "dead", "wake", "groups")
 KEPT = ("", *[f"held:{name}" for name in PRIORITIES], "parked", "busy")
 PLANTED = ("planted", "1-1", "9" * 30 + "-1", "0-0", "1-" + "9" * 20, "-", "")
-BAD_EVENTS: tuple[bytes, ...] = (b"", b"\xc1", msgpack.packb(7), msgpack.packb([1]), msgpack.packb([event_words()[:4]]))
+BAD_EVENTS: tuple[bytes, ...] = (b"", b"\xc1", packed(7), packed([1]), packed([event_words()[:4]]))
 COUNTED = ("delivered", "done", "retried", "dead", "taken_over", "skipped", "parked", "lost", "turn", "healed")
 FIELDS: Mapping[str, Sequence[str]] = {
     "group": (*COUNTED, "created_ms", "seen_ms", "last:1", "last:3"),
     "flags": ("mode",),
-    "shard": ("shards", "marker"),
+    "shard": ("shards", "marker", "dead_taken"),
 }
 CHOICES: Mapping[str, Sequence[Arg]] = {
     "dry": (0, 0, 0, 0, 1),
@@ -49,7 +47,7 @@ CHOICES: Mapping[str, Sequence[Arg]] = {
     "consumer": WORKERS,
     "count": (1, 3, 10, 0),
     "hold_ms": (1, 60_000),
-    "max_deliveries": (5, 2, 1, 0),
+    "max_deliveries": (5, 2, 1),
     "low_every": (2, 16),
     "recover": (0, 0, 1),
     "max_dead": (100, 1),
@@ -113,6 +111,8 @@ class BusMischief:
         script = pick.choices(self.scripts, self.weights)[0]
         args: dict[str, Arg] = {name: pick.choice(values) for name, values in CHOICES.items()}
         args |= self._delivery(str(args["group"]))
+        if script.name == "retry":
+            args["max_deliveries"] = pick.choice((5, 1, 0))
         if script.name == "commit":
             args["events"] = self._events()
             if pick.random() < 0.3:
@@ -161,7 +161,7 @@ class BusMischief:
         rank = self.random.choice((3, 3, 1, 2, 4))
         rows = self._rows(group, rank)
         if not rows or self.random.random() < 0.1:
-            return {"rank": rank, "stream_id": self.random.choice(PLANTED[:4]), "deliveries": 1}
+            return {"rank": rank, "stream_id": self.random.choice(("1-1", "1-1", *PLANTED[:3])), "deliveries": 1}
         sid, worker, deliveries = self.random.choice(rows)
         found: dict[str, Arg] = {"rank": rank, "stream_id": sid, "deliveries": max(1, deliveries)}
         return {**found, "consumer": worker} if self.random.random() < 0.8 else found
@@ -183,7 +183,7 @@ class BusMischief:
             event_words(number, **{name: str(pick.choice(CHOICES[name])) for name in names})
             for number in range(pick.choice((0, 1, 2, 17 if pick.random() < 0.1 else 3)))
         ]
-        return bytes(msgpack.packb(rows))
+        return packed(rows)
 
     def _operations(self) -> tuple[list[Arg], list[str]]:
         words: list[Arg] = []
@@ -200,7 +200,7 @@ class BusMischief:
         """What the header's list of further arguments may hold."""
         pick = self.random
         if script.name == "claim":
-            return list(pick.choice((("^.*$",), ("^.*$",), ("^a%..*$",), ("^x$", "%"), ())))
+            return list(pick.choice((*[("^.*$",)] * 6, ("^a%..*$",), ("^a%..*$",), ("^x$", "%"), ())))
         if script.name in ("ack", "hold"):
             found = [self._delivery(str(args["group"])) for _ in range(pick.randint(0, 3))]
             return [one[name] for one in found for name in ("rank", "stream_id", "deliveries")]
@@ -230,7 +230,8 @@ class BusMischief:
     def _plant_members(self, key: str) -> None:
         pick, client = self.random, self.shard.client
         busy = self.shard.keys.group("g", "busy")
-        lanes: Any = [one for one in client.hkeys(busy) if b"/" not in one] if client.type(busy) == b"hash" else []
+        found: Any = client.hkeys(busy) if client.type(busy) == b"hash" else []
+        lanes = [one for one in found if b"/" not in one]
         members = [*PLANTED, *[lane + b":" + pick.choice(PLANTED).encode() for lane in lanes]]
         client.zadd(key, {pick.choice(members): pick.choice((*SCORES, 1, 1))})
 

@@ -140,7 +140,7 @@ CHOICES: Mapping[str, Sequence[Arg]] = {
 # What one script takes otherwise than the rest.
 OWN: Mapping[str, Mapping[str, Sequence[Arg]]] = {
     "preserve": {"event": (*["preserve"] * 6, "append", "patch"), "ttl_ms": (*CHOICES["ttl_ms"], 0)},
-    "append": {"event": ("append", "append", "patch"), "ttl_ms": (0, 0, 0, *CHOICES["ttl_ms"])},
+    "append": {"event": ("append", "append", "patch"), "ttl_ms": (*[0] * 30, *CHOICES["ttl_ms"])},
     "fold": {"level": (1, 9)},
     "renew": {"lease": (7, 8)},
     "release": {"lease": (7, 8)},
@@ -174,6 +174,7 @@ HABITS: tuple[Mapping[str, Arg], ...] = (
     {**_FULL, "max_entries": 5000, "staged": 1},
     {**_FULL, "max_entries": 5000, "rate": 5},
     {**_FULL, "max_entries": 5000, "max_bytes": 300, "policy": "evict_lru"},
+    {**_FULL, "max_entries": 5000, "max_bytes": 200, "policy": "evict_oldest"},
     {"mode": "dry_run"},
 )
 
@@ -256,7 +257,7 @@ class Mischief:
         """Start again with an undamaged shard that holds some contexts, in one of the three modes."""
         self.shard.client.delete(*[key.decode() for key in self.shard.dump()], self.shard.keys.shard)
         self.shard.open()
-        for one in self.random.sample(IDS, self.random.randint(0, len(IDS))):
+        for one in self.random.sample(IDS, self.random.choice((0, 1, 2, 3, 4, 4, 4))):
             sid, kind = self.random.choice(SESSIONS), self.random.choice(TYPES)
             self.shard.call("preserve", id=one, sid=sid, type=kind, payload=self.random.choice(PAYLOADS[1:]))
             for _ in range(self.random.choice((0, 0, 1, 3))):
@@ -322,7 +323,7 @@ class Mischief:
         stamps = [fields.get(name, "") for name in ("version", "expires_ms", "accessed_ms", "pinned", "lease")]
         held = [f"{nonce} {seq} {chain}"] * 4 + [f"{nonce} {before} {chain}", f"{nonce} 1 {'d' * 32}", ""]
         seen: dict[str, Arg] = {
-            "view": self.random.choice([*[f"{nonce} {fields.get('shape', seq)}"] * 4, f"{nonce} {before}", ""]),
+            "view": self.random.choice([*[f"{nonce} {fields.get('shape', seq)}"] * 10, f"{nonce} {before}", ""]),
             "held": self.random.choice(held),
             "stamp": self.random.choice([" ".join(stamps), ""]),
         }
@@ -348,7 +349,7 @@ class Mischief:
         return {self.random.choice(script.key_names): self.any_key()}
 
     def _more(self, script: Script) -> list[str]:
-        if not any(row.many for row in script.keys) or self.random.random() < 0.3:
+        if not any(row.many for row in script.keys) or self.random.random() < 0.2:
             return []
         return self.random.sample(IDS, self.random.choice((1, 2, 3, 4, 4, 4)))
 

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgpack
 import pytest
 import redis
 
 from lukhas_redis.calls import Refused
 from lukhas_redis.scripts import load
 from lukhas_redis.testing import assert_same
-from tests.lua.bus import Bus, Operation, Taken, event_words
+from tests.lua.bus import Bus, Operation, Taken, event_words, packed
 from tests.lua.shard import context_id, segment
 
 A, B, C = context_id(1), context_id(2), context_id(3)
 EVENTS: list[Any] = [
     b"not msgpack \xc1",
-    msgpack.packb(5),
-    msgpack.packb("text"),
-    msgpack.packb([5]),
-    msgpack.packb([["too", "short"]]),
-    msgpack.packb([[*event_words()[:-1], 5]]),
-    msgpack.packb([event_words()] * 17),
-    msgpack.packb([event_words(priority="due")]),
-    msgpack.packb([event_words(event="a b")]),
-    msgpack.packb([event_words(delay_ms="x")]),
+    packed(5),
+    packed("text"),
+    packed([5]),
+    packed([["too", "short"]]),
+    packed([[*event_words()[:-1], 5]]),
+    packed([event_words()] * 17),
+    packed([event_words(priority="due")]),
+    packed([event_words(event="a b")]),
+    packed([event_words(delay_ms="x")]),
 ]
 
 

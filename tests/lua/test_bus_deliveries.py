@@ -168,6 +168,15 @@ def test_one_that_was_never_handled_does_not_count(bus: Bus, taken: Taken) -> No
     assert bus.counts()["retried"] == 0
 
 
+def test_one_that_does_not_count_may_wait(bus: Bus, taken: Taken) -> None:
+    """As when a tenant has no room for what was handled: it comes when its time is over, as the same delivery."""
+    assert bus.retry(taken, counted=0, delay_ms=60_000, max_deliveries=1) == "RETRY"
+    assert bus.claim(max_deliveries=1) == []
+    assert 50_000 < bus.next_ms() <= 60_000
+    bus.lapse(taken)
+    assert [one.deliveries for one in bus.claim(max_deliveries=1)] == [1]
+
+
 def test_after_the_last_delivery_it_is_dead(bus: Bus, taken: Taken) -> None:
     """With why, by whom, from where, and all that was in it; nothing of it is left in the group."""
     assert bus.retry(taken, max_deliveries=1, reason="timeout", message="é" * 2000) == "DEAD"

@@ -10,7 +10,7 @@ import redis
 from lukhas_redis.calls import Refused
 from lukhas_redis.scripts import Arg
 from lukhas_redis.testing import assert_same
-from tests.lua.bus import PRIORITIES, Bus, names_of
+from tests.lua.bus import PRIORITIES, Bus, event_words, names_of
 
 FIELDS = ["id", "event", "source", "correlation", "causation", "key", "trace", "at", "only", "payload"]
 WRONG: list[tuple[str, Arg]] = [
@@ -88,12 +88,14 @@ def test_of_delay_and_moment_the_later_counts(bus: Bus) -> None:
 
 
 def test_events_due_together_come_in_their_order(bus: Bus) -> None:
-    """Also when more than ten are due at the same millisecond and were emitted in another same one."""
-    at = bus.shard.now_ms() + 600_000
-    names = bus.emit_many(40, at_ms=at)
+    """Also more than ten of one commit, which differ by the last part of their ids alone."""
+    at = str(bus.shard.now_ms() + 600_000)
+    names = [f"e{number}" for number in range(16)]
+    bus.commit(None, events=[event_words(number, event=name, at_ms=at) for number, name in enumerate(names)])
+    assert len({sid.split("-")[0] for sid in bus.ids("later")}) == 1
     due = bus.shard.keys.bus("due")
     bus.shard.client.zadd(due, dict.fromkeys(bus.shard.scores(due), 1))
-    assert names_of([one for _ in range(4) for one in bus.claim(20)]) == names
+    assert names_of(bus.claim(20)) == names
 
 
 def test_a_paused_tenant_takes_no_event_and_loses_none(bus: Bus) -> None:

@@ -325,14 +325,14 @@ def test_a_paused_tenant_can_be_tidied_up(held: Shard) -> None:
 
 
 def test_what_gives_memory_back_works_when_it_is_full(held: Shard) -> None:
-    """Trimming and throwing letters away; what needs some is refused by the server before it begins."""
+    """Trimming, throwing letters away, ending a group; what needs some is refused by the server before it begins."""
     bus = with_history(held)
     letter = kill(bus)
     with memory(held, is_full=True):
         assert fcall(held, "discard", "letter", letter)[2] == b"1"
         assert fcall(held, "trim")[2] == b"2"
-        for name in ("redrive", "retire"):
-            assert "used memory" in message(held, name, *REQUIRED[name])
+        assert "used memory" in message(held, "redrive", *REQUIRED["redrive"])
+        assert fcall(held, "retire", "group", "g")[2] == b"1"
 
 
 def test_loading_twice_replaces(held: Shard) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from lukhas_redis.calls import Refused
-from lukhas_redis.scripts import load, script_names
+from lukhas_redis.scripts import load
 from lukhas_redis.testing import assert_same
+from tests.lua.mischief import scripts_of_contexts
 from tests.lua.shard import Shard, answer_names, chained, context_id, segment
 
 A = context_id(1)
@@ -60,7 +61,7 @@ def refused(shard: Shard, name: str, **args: Any) -> Refused:
 
 def test_every_script_that_obeys_the_tenant_is_tested_here() -> None:
     """A new script with a `@tenant` group needs a row above."""
-    assert {name for name in script_names() if "shards" in load(name).arg_names} - {"open"} == set(CALLS)
+    assert {name for name in scripts_of_contexts() if "shards" in load(name).arg_names} - {"open"} == set(CALLS)
 
 
 @by_script

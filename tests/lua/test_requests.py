@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from lukhas_redis.calls import Refused
-from lukhas_redis.scripts import load, script_names
+from lukhas_redis.scripts import load
 from lukhas_redis.testing import assert_same
+from tests.lua.mischief import scripts_of_contexts
 from tests.lua.shard import Shard, context_id, segment
 
 A = context_id(1)
@@ -41,7 +42,7 @@ def prepare(shard: Shard, name: str) -> None:
 
 def test_every_script_with_a_request_id_is_tested_here() -> None:
     """A new writer with a request id needs a row above."""
-    assert {name for name in script_names() if "request_id" in load(name).arg_names} == set(CALLS)
+    assert {name for name in scripts_of_contexts() if "request_id" in load(name).arg_names} == set(CALLS)
 
 
 @by_script

@@ -34,6 +34,7 @@ IDS = [str(uuid4()) for _ in range(3)]
 KINDS = dict(zip(IDS, ("user_profile", "user_profile", "conversation"), strict=True))
 OBSERVER = 2
 _MANY = 1000
+_KEPT = 5
 Ask = Callable[[Space, str, bool], Op[Any]]
 Say = Callable[[Any], int]
 
@@ -213,6 +214,10 @@ class GrowthDriver(RuleBasedStateMachine):
 
     def _dump(self) -> dict[bytes, Any]:
         return dump(self.raw, prefix=self.keys.base)
+
+    def _keep(self, view: Context) -> None:
+        """Have a view for a while: that keeps the store from letting it grow in place."""
+        self.views = [*self.views[-_KEPT:], (view.data, plain(view.data))]
 
     # -- spoiling ---------------------------------------------------------------------------------------------
 

@@ -136,11 +136,11 @@ async def test_what_fails_too_often_is_a_dead_letter(make_bus: MakesBuses, reade
         assert one.event.source == "tests"
     assert await bus.dead_letters(group="other") == []
     redriven, thrown = letters[made[0].event_id], letters[made[1].event_id]
-    assert await bus.redrive([redriven], dry_run=True) == [redriven.letter_id]
-    assert await bus.redrive([redriven]) == [redriven.letter_id]
-    assert await bus.redrive([redriven]) == []
-    assert await bus.discard([thrown]) == 1
-    assert await bus.discard([thrown]) == 0
+    assert (await bus.redrive([redriven], dry_run=True)).letter_ids == (redriven.letter_id,)
+    assert (await bus.redrive([redriven])).letter_ids == (redriven.letter_id,)
+    assert (await bus.redrive([redriven])).letter_ids == ()
+    assert (await bus.discard([thrown])).letters == 1
+    assert (await bus.discard([thrown])).letters == 0
     (event,) = await reader(bus, "g").take(1)
     assert (event.event_id, event.deliveries) == (made[0].event_id, 1)
     await wait_until_async(lambda: _skipped(bus, reader, "other"))
@@ -174,9 +174,9 @@ async def test_history_is_searched_and_replayed_to_one_group(bus: AsyncContextBu
     assert _numbers(await bus.history(priority="high")) == [3]
     assert await bus.history(until=datetime.now(UTC) - timedelta(hours=1)) == []
     assert len(await bus.history(since=datetime.now(UTC) - timedelta(hours=1), count=3)) == 3
-    old = await bus.history("a.[12]") or await bus.history("a.1") + await bus.history("a.2")
-    assert await bus.replay(old, group="g", dry_run=True) == 2
-    assert await bus.replay(old, group="g") == 2
+    old = await bus.history("a.1") + await bus.history("a.2")
+    assert (await bus.replay(old, group="g", dry_run=True)).events == 2
+    assert (await bus.replay(old, group="g")).events == 2
     assert sorted(_numbers(await reader(bus, "g").take(2))) == [1, 2]
     with pytest.raises(GroupNotFound):
         await bus.replay(old, group="nobody")

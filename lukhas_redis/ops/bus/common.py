@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 from lukhas_redis.bus_models import PRIORITIES, BusEvent, NewEvent
 from lukhas_redis.calls import Call, Op, Refused
@@ -23,6 +24,7 @@ from lukhas_redis.ops.space import Space, discover, settle_on
 from lukhas_redis.ops.writing import tenant_args
 from lukhas_redis.scripts import Arg, Script, load
 
+T = TypeVar("T")
 STREAMS = PRIORITIES
 _HELD = tuple(f"held_{name}" for name in PRIORITIES)
 MAX_TEXT_BYTES = 256
@@ -30,12 +32,14 @@ _EVENT = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 MAX_DELAY_MS = 31_536_000_000
 
 
-def bus_keys(keys: ShardKeys, *names: str) -> dict[str, str]:
+@lru_cache(maxsize=1024)
+def bus_keys(keys: ShardKeys, *names: str) -> Mapping[str, str]:
     """Parts of the bus by name, and `flags` and `shard`, which every script takes."""
     return {**{name: keys.bus(name) for name in names}, "flags": keys.flags, "shard": keys.shard}
 
 
-def group_keys(keys: ShardKeys, group: str, *names: str) -> dict[str, str]:
+@lru_cache(maxsize=1024)
+def group_keys(keys: ShardKeys, group: str, *names: str) -> Mapping[str, str]:
     """What a group keeps, by the names of the scripts' headers: all of it, or only `names`."""
     every = {
         "group_key": keys.group(group),
@@ -54,7 +58,7 @@ class Ask:
     """One call of a script on one shard, before the shard's keys are known."""
 
     script: str
-    names: Callable[[ShardKeys], dict[str, str]]
+    names: Callable[[ShardKeys], Mapping[str, str]]
     args: Mapping[str, Arg]
     more: Sequence[Arg] = ()
     dry: bool = False
@@ -70,8 +74,13 @@ def ask(space: Space, place: Callable[[], ShardKeys], asked: Ask, subject: str) 
         words = script.pack(asked.names(keys), args, (), asked.more)
         return Call(script, keys.tag, words, request_id=asked.script if asked.repeatable else None)
 
+    return (yield from explained(space, settle_on(space, place, call), subject))
+
+
+def explained(space: Space, asked: Op[T], subject: str) -> Op[T]:
+    """A call of a script whose refusals become errors about `subject`."""
     try:
-        return (yield from settle_on(space, place, call))
+        return (yield from asked)
     except Refused as refused:
         raise explain(refused, subject, reset=space.resets > 0) from None
 
@@ -109,6 +118,8 @@ def text(value: object, what: str, most: int = MAX_TEXT_BYTES) -> str:
     Raises:
         InvalidArgument: It is none; nothing was sent.
     """
+    if value == "":
+        return ""
     if not isinstance(value, str) or not value.isprintable():
         raise InvalidArgument(f"{what} {value!r:.80} is not text without control characters")
     if len(value.encode("utf-8", "surrogatepass")) > most or any("\ud800" <= c <= "\udfff" for c in value):
@@ -281,6 +292,39 @@ def read_event(fields: Mapping[str, bytes], limits: CodecLimits, **where: Any) -
         emitted_ms=int(fields.get("at") or 0),
         **where,
     )
+
+
+def taken_event(flat: Sequence[bytes], limits: CodecLimits, **where: Any) -> BusEvent:
+    """An event from the flat fields of a stream entry; a third of the price of `read_event` when `emit` wrote it.
+
+    Raises: as `read_event`.
+    """
+    if tuple(flat[::2]) != _WRITTEN:
+        return read_event(pairs(flat), limits, **where)
+    *words, at, _, payload = flat[1::2]
+    texts = b"\n".join(words).decode("utf-8", "replace").split("\n")
+    if len(texts) != len(words):
+        return read_event(pairs(flat), limits, **where)
+    event_id, event, source, correlation, causation, key, trace = texts
+    return BusEvent(
+        event_id=event_id,
+        event=event,
+        payload=deserialize(payload, limits),
+        source=source,
+        correlation_id=correlation,
+        causation_id=causation,
+        ordering_key=key,
+        traceparent=trace,
+        emitted_ms=int(at or 0),
+        **where,
+    )
+
+
+# In the order of `emission_words` in `lua/includes/emission.lua`.
+_WRITTEN = (
+    *(b"id", b"event", b"source", b"correlation", b"causation", b"key", b"trace"),
+    *(b"at", b"only", b"payload"),
+)
 
 
 def entries(found: Iterable[Any]) -> list[tuple[str, dict[str, bytes]]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lukhas_redis.bus_models import PRIORITIES, BusEvent, Claimed, Returned, Unreadable
-from lukhas_redis.calls import Op
+from lukhas_redis.calls import Call, Op
 from lukhas_redis.errors import LukhasRedisError
 from lukhas_redis.keys import ShardKeys
 from lukhas_redis.ops.bus.common import (
@@ -20,14 +20,16 @@ from lukhas_redis.ops.bus.common import (
     Ask,
     ask,
     bus_keys,
+    explained,
     group_keys,
-    read_event,
     shard_number,
     shard_tagged,
+    taken_event,
 )
-from lukhas_redis.ops.describe import pairs
-from lukhas_redis.ops.space import Space
-from lukhas_redis.scripts import Arg
+from lukhas_redis.ops.frame import ANY_ID, OPEN, Frame
+from lukhas_redis.ops.space import Space, settle_on
+from lukhas_redis.ops.writing import place_of, tenant_args
+from lukhas_redis.scripts import Arg, load
 
 A_CALL = 100
 Delivery = BusEvent | Unreadable
@@ -54,42 +56,66 @@ def claim(
         OutcomeUnknown: Events may have been given to this worker: claim with `recover`.
         Unavailable: Retry later.
     """
-    settings = space.settings
-    args: dict[str, Arg] = {
-        "group": group,
-        "consumer": consumer,
-        "count": count,
-        "hold_ms": hold_ms,
-        "max_deliveries": max_deliveries,
-        "low_every": settings.bus_low_every,
-        "recover": int(recover),
-        "max_dead": settings.bus_max_dead_letters,
-    }
+    fixed = group, consumer, hold_ms, max_deliveries, tuple(patterns)
+    values = {"count": count, "recover": int(recover)}
 
-    def names(keys: ShardKeys) -> dict[str, str]:
-        return {**bus_keys(keys, *STREAMS, "later", "due", "dead", "wake"), **group_keys(keys, group)}
+    def call(keys: ShardKeys) -> Call:
+        filled = _frame(space, keys, *fixed).fill(ANY_ID, values)
+        return Call(filled.script, keys.tag, filled, packed=filled.packed)
 
     place = shard_number(space, shard)
-    reply = yield from ask(space, place, Ask("claim", names, args, patterns, repeatable=False), f"group {group}")
+    reply = yield from explained(space, settle_on(space, place, call), f"group {group}")
     word = reply[0].decode()
     if word == "NOGROUP":
         return None
     if word != "OK":
         return Claimed((), state=word)
-    found = [_read(space, one, place().tag) for one in reply[3:]]
+    tag = place().tag
+    found = [_read(space, one, tag) for one in reply[3:]]
     return Claimed(
-        tuple(one for one in found if isinstance(one, BusEvent)),
-        tuple(one for one in found if isinstance(one, Unreadable)),
+        tuple([one for one in found if type(one) is BusEvent]),
+        tuple([one for one in found if type(one) is Unreadable]),
         int(reply[1]) if int(reply[1]) >= 0 else None,
         reply[2] == b"1",
     )
 
 
+def _frame(
+    space: Space,
+    keys: ShardKeys,
+    group: str,
+    consumer: str,
+    hold_ms: int,
+    max_deliveries: int,
+    patterns: tuple[str, ...],
+) -> Frame:
+    """What the claims of one worker for one subscription have in common."""
+    known = "claim", *place_of(space, keys), group, consumer, hold_ms, max_deliveries, patterns
+    found = space.frames.get(known)
+    if found is not None:
+        return found
+    args: dict[str, Arg] = {
+        **tenant_args(space, keys, dry=False),
+        "group": group,
+        "consumer": consumer,
+        "count": OPEN,
+        "hold_ms": hold_ms,
+        "max_deliveries": max_deliveries,
+        "low_every": space.settings.bus_low_every,
+        "recover": OPEN,
+        "max_dead": space.settings.bus_max_dead_letters,
+    }
+    names = {**bus_keys(keys, *STREAMS, "later", "due", "dead", "wake"), **group_keys(keys, group)}
+    return space.framed(known, Frame(load("claim"), names, args, patterns))
+
+
 def _read(space: Space, taken: Sequence[Any], tag: str) -> Delivery:
     rank, stream_id, deliveries = int(taken[0]), taken[1].decode(), int(taken[2])
-    where = {"priority": PRIORITIES[rank - 1], "stream_id": stream_id, "shard": tag, "deliveries": deliveries}
+    priority = PRIORITIES[rank - 1]
     try:
-        return read_event(pairs(taken[3]), space.limits, **where)
+        return taken_event(
+            taken[3], space.limits, priority=priority, stream_id=stream_id, shard=tag, deliveries=deliveries
+        )
     except (LukhasRedisError, ValueError, KeyError, TypeError) as error:
         return Unreadable(rank, stream_id, deliveries, tag, f"{type(error).__name__}: {error}"[:1000])
 

@@ -18,10 +18,18 @@ from lukhas_redis.errors import InvalidArgument
 from lukhas_redis.keys import ShardKeys
 from lukhas_redis.ops.bus.common import STREAMS, bus_keys, outgoing, placed, text
 from lukhas_redis.ops.bus.groups import trim_shard
+from lukhas_redis.ops.frame import ANY_ID, OPEN, Frame
 from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.space import Space, aside, settle
-from lukhas_redis.ops.writing import begin, request_args, tenant_args
+from lukhas_redis.ops.writing import Write, begin, place_of, request_args, tenant_args
 from lukhas_redis.scripts import Arg, load
+
+_TEXTS = (
+    *("event", "priority", "source", "correlation", "causation", "ordering_key", "trace"),
+    *("delay_ms", "at_ms"),
+)
+# Without the trace: who repeats a request may do so under another one.
+_ASKED = (*_TEXTS[:6], "delay_ms", "at_ms", "payload")
 
 
 def emit(
@@ -78,39 +86,49 @@ def emit(
         ordering_key=out.ordering_key,
         idempotency_key=idempotency_key,
     )
-    asked = ("emit", out.words("")[1:])
-    # A repeat of what the caller did not name is the transport's own, within one call's deadline.
-    short = {} if request_id else {"retention_ms": int(space.settings.call_timeout_seconds * 2000) + 5000}
+    asked = ("emit", *[getattr(out, name) for name in _ASKED])
     write = begin(space, asked, request_id, durability, dry_run)
-    trimmed = False
+    values: dict[str, Arg] = {name: getattr(out, name) for name in _TEXTS}
+    values |= {"request_id": write.request_id, "request": write.digest, "trimmed": 0}
 
     def call(keys: ShardKeys) -> Call:
-        script = load("emit")
-        names = {**bus_keys(keys, *STREAMS, "later", "due", "wake"), "req": keys.request(write.request_id)}
-        args: dict[str, Arg] = {
-            **request_args(space, write),
-            **short,
-            **tenant_args(space, keys, dry=write.dry),
-            "id": event_id,
-            **{name: getattr(out, name) for name in out.__slots__},
-            "max_entries": space.settings.bus_max_entries,
-            "max_payload": space.settings.bus_max_payload_bytes,
-            "trimmed": int(trimmed),
-        }
-        words = script.pack(names, args)
-        return Call(script, keys.tag, words, request_id=write.request_id, durability=write.durability)
+        values["req"] = keys.request(write.request_id)
+        filled = _frame(space, keys, write, named=request_id is not None).fill(event_id, values, out.payload)
+        return Call(filled.script, keys.tag, filled, write.request_id, None, write.durability, packed=filled.packed)
 
     try:
         reply = yield from settle(space, event_id, call)
         if reply[0] == b"TRIM":
             yield from aside(trim_shard(space, lambda: space.shard_for(event_id), pressure=True, dry=write.dry))
-            trimmed = True
+            values["trimmed"] = 1
             reply = yield from settle(space, event_id, call)
     except Refused as refused:
         subject = f"event {out.event} of tenant {space.tenant}"
         raise explain(refused, subject, reset=space.resets > 0) from None
-    _, dry, found_id, stream_id, due_ms = (part.decode() for part in reply)
+    _, dry, found_id, stream_id, due_ms = map(bytes.decode, reply)
     return Emitted(found_id, stream_id, int(due_ms), idempotency_key or "", dry_run=write.dry or dry == "1")
+
+
+def _frame(space: Space, keys: ShardKeys, write: Write, *, named: bool) -> Frame:
+    """What emits to one shard have in common."""
+    known = "emit", *place_of(space, keys), write.dry, write.durability, named
+    found = space.frames.get(known)
+    if found is not None:
+        return found
+    # A repeat of what the caller did not name is the transport's own, within one call's deadline.
+    short = {} if named else {"retention_ms": int(space.settings.call_timeout_seconds * 2000) + 5000}
+    args: dict[str, Arg] = {
+        **request_args(space, write),
+        **short,
+        **tenant_args(space, keys, dry=write.dry),
+        **dict.fromkeys((*_TEXTS, "request_id", "request", "trimmed"), OPEN),
+        "id": ANY_ID,
+        "max_entries": space.settings.bus_max_entries,
+        "max_payload": space.settings.bus_max_payload_bytes,
+        "payload": b"",
+    }
+    names = {**bus_keys(keys, *STREAMS, "later", "due", "wake"), "req": OPEN}
+    return space.framed(known, Frame(load("emit"), names, args))
 
 
 def request_id_of(idempotency_key: str) -> str:

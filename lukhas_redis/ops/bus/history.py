@@ -7,11 +7,11 @@ Invariant: reading changes nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
-from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeAlias
 
-from lukhas_redis.bus_models import PRIORITIES, BusEvent
+from lukhas_redis.bus_models import PRIORITIES, BusEvent, History, Replayed
 from lukhas_redis.calls import Op, Read
 from lukhas_redis.errors import GroupNotFound, InvalidArgument, LukhasRedisError
 from lukhas_redis.keys import ShardKeys
@@ -26,12 +26,15 @@ from lukhas_redis.ops.bus.common import (
     read_event,
     shard_number,
 )
+from lukhas_redis.ops.bus.groups import groups
 from lukhas_redis.ops.bus.letters import checked_count
-from lukhas_redis.ops.bus.status import call as _status_call
+from lukhas_redis.ops.bus.patterns import fitting
+from lukhas_redis.ops.bus.status import books
 from lukhas_redis.ops.space import Space
 
 _PAGE = 100
 _A_CALL = 100
+LOOKED_AT = 10_000
 
 
 def history(
@@ -45,11 +48,12 @@ def history(
     correlation_id: str | None = None,
     priority: str | None = None,
     newest: bool = True,
-) -> Op[list[BusEvent]]:
+) -> Op[History]:
     """Up to `count` events (default `max_history`) that are still kept, oldest first; the newest ones unless told.
 
-    `pattern`: of names, `*` standing for anything. `since`, `until`: aware datetimes, by the server's clock. Payloads
-    that cannot be read are left out. At most 10,000 entries of a stream are looked at.
+    `pattern`: of names, as `subscribe` takes it. `since`, `until`: aware datetimes, by the server's clock. Payloads
+    that cannot be read are left out. At most 10,000 entries of a stream are looked at; `partial` of the answer says
+    that there were more, so that what it lacks may be there all the same: narrow it with `since` and `until`.
 
     Raises:
         InvalidArgument: Nothing was sent; do not retry.
@@ -58,24 +62,24 @@ def history(
     wanted = checked_count(space.settings.max_history if count is None else count)
     if priority is not None and priority not in PRIORITIES:
         raise InvalidArgument(f"priority {priority!r:.40} is not one of {', '.join(PRIORITIES)}")
-    if not isinstance(pattern, str):
-        raise InvalidArgument(f"pattern {pattern!r:.40} is not text")
+    named = fitting((pattern,))
     low, high = _bound(since, "since", "-"), _bound(until, "until", "+")
 
     def fits(event: BusEvent) -> bool:
         return (
-            fnmatchcase(event.event, pattern)
-            and event_id in (None, event.event_id)
-            and correlation_id in (None, event.correlation_id)
+            named(event.event) and event_id in (None, event.event_id) and correlation_id in (None, event.correlation_id)
         )
 
     yield from known(space)
     found: list[BusEvent] = []
+    partial = False
     for keys in space.all_shards():
         for name in PRIORITIES if priority is None else (priority,):
-            found += yield from _of_stream(space, keys, name, low, high, wanted, fits, newest=newest)
+            some = yield from _of_stream(space, keys, name, low, high, wanted, fits, newest=newest)
+            found += some
+            partial = partial or some.partial
     found.sort(key=_age)
-    return found[-wanted:] if newest else found[:wanted]
+    return History(found[-wanted:] if newest else found[:wanted], partial=partial)
 
 
 def _age(event: BusEvent) -> tuple[int, int]:
@@ -93,14 +97,14 @@ def _bound(moment: object, what: str, default: str) -> str:
 
 def _of_stream(
     space: Space, keys: ShardKeys, priority: str, low: str, high: str, wanted: int, fits: Any, *, newest: bool
-) -> Op[list[BusEvent]]:
+) -> Op[History]:
     found: list[BusEvent] = []
-    for _ in range(10_000 // _PAGE):
-        if newest:
-            words = ("XREVRANGE", keys.bus(priority), high, low, "COUNT", _PAGE)
-        else:
-            words = ("XRANGE", keys.bus(priority), low, high, "COUNT", _PAGE)
-        page = yield Read(keys.tag, words)
+    for left in range(LOOKED_AT, -1, -_PAGE):
+        # The last look only tells whether there is more.
+        bounds = ("XREVRANGE", keys.bus(priority), high, low) if newest else ("XRANGE", keys.bus(priority), low, high)
+        page = yield Read(keys.tag, (*bounds, "COUNT", _PAGE if left else 1))
+        if not left:
+            return History(found, partial=bool(page))
         for stream_id, fields in entries(page):
             try:
                 event = read_event(fields, space.limits, priority=priority, stream_id=stream_id, shard=keys.tag)
@@ -109,13 +113,13 @@ def _of_stream(
             if fits(event):
                 found.append(event)
         if len(page) < _PAGE or len(found) >= wanted:
-            return found[:wanted]
+            break
         edge = f"({page[-1][0].decode()}"
         low, high = (low, edge) if newest else (edge, high)
-    return found[:wanted]
+    return History(found[:wanted])
 
 
-def replay(space: Space, events: Sequence[BusEvent], *, group: str, dry_run: bool | None = None) -> Op[int]:
+def replay(space: Space, events: Sequence[BusEvent], *, group: str, dry_run: bool | None = None) -> Op[Replayed]:
     """Give events of the history to one group once more, in the order given; how many were still there.
 
     They keep their event ids and come at the end of their streams. Handlers must expect to see them again.
@@ -127,7 +131,7 @@ def replay(space: Space, events: Sequence[BusEvent], *, group: str, dry_run: boo
     """
     name = group_name(group)
     _check_events(events)
-    done = 0
+    done, dry = 0, bool(dry_run)
     yield from known(space)
     for keys in space.all_shards():
         mine = [one for one in events if one.shard == keys.tag]
@@ -138,12 +142,12 @@ def replay(space: Space, events: Sequence[BusEvent], *, group: str, dry_run: boo
                 lambda keys: bus_keys(keys, *STREAMS, "wake", "groups"),
                 {"group": name, "max_entries": space.settings.bus_max_entries},
                 [word for one in part for word in (one.rank, one.stream_id)],
-                dry=bool(dry_run),
+                dry=dry,
                 repeatable=False,
             )
             reply = yield from ask(space, lambda keys=keys: keys, asked, f"group {name}")  # type: ignore[misc]
-            done += sum(1 for made in reply[2:] if made)
-    return done
+            done, dry = done + sum(1 for made in reply[2:] if made), dry or reply[1] == b"1"
+    return Replayed(name, done, dry)
 
 
 def _check_events(events: Sequence[object]) -> None:
@@ -152,37 +156,54 @@ def _check_events(events: Sequence[object]) -> None:
             raise InvalidArgument(f"replay takes events of `history`, not {type(one).__name__}")
 
 
-def pending(space: Space, group: str, *, count: int = 100) -> Op[list[tuple[BusEvent | None, str, str, int, int]]]:
+Pending: TypeAlias = tuple[BusEvent | None, str, str, int, int]
+
+
+def pending(space: Space, group: str, *, count: int = 100) -> Op[list[Pending]]:
     """What a group has not finished of what it was given: event (None: its entry is gone), stream id, worker, idle ms,
     deliveries; up to `count` of each priority and shard, oldest first. `@waiting` is the worker of those nobody has.
 
     Raises:
         InvalidArgument, InvalidId: Nothing was sent; do not retry.
-        GroupNotFound: There is none.
+        GroupNotFound: There is none, on no stream and not in the books.
     """
     name = group_name(group)
     checked_count(count)
     yield from known(space)
-    found: list[tuple[BusEvent | None, str, str, int, int]] = []
+    found: list[Pending] = []
+    there = False
     for keys in space.all_shards():
         for priority in PRIORITIES:
-            try:
-                rows = yield Read(keys.tag, ("XPENDING", keys.bus(priority), name, "-", "+", count))
-            except LukhasRedisError as error:
-                if "NOGROUP" in error.message:
-                    raise GroupNotFound(f"there is no consumer group {name} of tenant {space.tenant}") from None
-                raise
-            for sid, worker, idle, deliveries in rows:
-                stream_id = sid.decode()
-                page = yield Read(keys.tag, ("XRANGE", keys.bus(priority), stream_id, stream_id))
-                event = None
-                for _, fields in entries(page):
-                    where = {"priority": priority, "stream_id": stream_id, "shard": keys.tag, "deliveries": deliveries}
-                    try:
-                        event = read_event(fields, space.limits, **where)
-                    except (LukhasRedisError, ValueError, KeyError, TypeError):
-                        event = None
-                found.append((event, stream_id, worker.decode(), int(idle), int(deliveries)))
+            rows = yield from _pending_rows(keys, priority, name, count)
+            there = there or rows is not None
+            found += yield from _pending_events(space, keys, priority, rows or ())
+    # One that was lost from every stream has nothing in hand; its workers will make it anew.
+    if not there and name not in (yield from groups(space)):
+        raise GroupNotFound(f"there is no consumer group {name} of tenant {space.tenant}")
+    return found
+
+
+def _pending_rows(keys: ShardKeys, priority: str, group: str, count: int) -> Op[Sequence[Any] | None]:
+    """What a group has in hand of one stream; None where it is not there."""
+    try:
+        return (yield Read(keys.tag, ("XPENDING", keys.bus(priority), group, "-", "+", count)))  # type: ignore[no-any-return]
+    except LukhasRedisError as error:
+        if "NOGROUP" in error.message:
+            return None
+        raise
+
+
+def _pending_events(space: Space, keys: ShardKeys, priority: str, rows: Sequence[Any]) -> Op[list[Pending]]:
+    found: list[Pending] = []
+    for sid, worker, idle_ms, deliveries in rows:
+        stream_id = sid.decode()
+        page = yield Read(keys.tag, ("XRANGE", keys.bus(priority), stream_id, stream_id))
+        event = None
+        for _, fields in entries(page):
+            where = {"priority": priority, "stream_id": stream_id, "shard": keys.tag, "deliveries": deliveries}
+            with suppress(LukhasRedisError, ValueError, KeyError, TypeError):
+                event = read_event(fields, space.limits, **where)
+        found.append((event, stream_id, worker.decode(), int(idle_ms), int(deliveries)))
     return found
 
 
@@ -192,7 +213,7 @@ def positions(space: Space, group: str, *, shard: int = 0) -> Op[dict[str, str]]
     yield from known(space)
     keys = shard_number(space, shard)()
     found = dict.fromkeys(PRIORITIES, "0-0")
-    for priority, stream in zip(PRIORITIES, (yield _status_call(keys))[2], strict=True):
+    for priority, stream in zip(PRIORITIES, (yield from books(space, keys))[2], strict=True):
         for row in stream[1]:
             if row[0].decode() == name:
                 found[priority] = row[3].decode()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lukhas_redis.bus_models import DeadLetter
+from lukhas_redis.bus_models import DeadLetter, Discarded, Redriven
 from lukhas_redis.calls import Op, Read
 from lukhas_redis.errors import InvalidArgument, LukhasRedisError
 from lukhas_redis.keys import ShardKeys
@@ -19,21 +19,26 @@ _A_CALL = 100
 _TRAIT = ("group", "reason", "handler", "error", "consumer")
 
 
-def dead_letters(space: Space, *, group: str | None = None, count: int = 100) -> Op[list[DeadLetter]]:
+def dead_letters(
+    space: Space, *, group: str | None = None, letter_id: str | None = None, count: int = 100
+) -> Op[list[DeadLetter]]:
     """Up to `count` dead letters (1..10,000), the newest first; `group`: only those of one consumer group.
+
+    `letter_id`: only the one with this id, at the price of one look; letters of two shards may have the same.
 
     Raises:
         InvalidArgument: Nothing was sent; do not retry.
         Unavailable: Retry later.
     """
     checked_count(count)
+    first, last = ("+", "-") if letter_id is None else (_letter_id(letter_id),) * 2
     yield from known(space)
     found: list[DeadLetter] = []
     for keys in space.all_shards():
-        end, mine = "+", 0
+        end, mine = first, 0
         while mine < count:
-            page = yield Read(keys.tag, ("XREVRANGE", keys.bus("dead"), end, "-", "COUNT", _A_CALL))
-            letters = [_letter(space, letter_id, fields, keys.tag) for letter_id, fields in entries(page)]
+            page = yield Read(keys.tag, ("XREVRANGE", keys.bus("dead"), end, last, "COUNT", _A_CALL))
+            letters = [_letter(space, one, fields, keys.tag) for one, fields in entries(page)]
             chosen = [one for one in letters if group in (None, one.group)][: count - mine]
             found += chosen
             mine += len(chosen)
@@ -70,8 +75,8 @@ def _letter(space: Space, letter_id: str, fields: Mapping[str, bytes], tag: str)
     )  # fmt: skip
 
 
-def redrive(space: Space, letters: Sequence[DeadLetter | str], *, dry_run: bool | None = None) -> Op[list[str]]:
-    """Give dead letters back to the groups they died in; returns the ids of those that were.
+def redrive(space: Space, letters: Sequence[DeadLetter | str], *, dry_run: bool | None = None) -> Op[Redriven]:
+    """Give dead letters back to the groups they died in; the answer has the ids of those that were.
 
     `letters`: what `dead_letters` gave, or their ids (tried on every shard). They come at the end of their stream and
     of their ordering key. A letter whose group was retired stays.
@@ -81,6 +86,7 @@ def redrive(space: Space, letters: Sequence[DeadLetter | str], *, dry_run: bool 
         TenantPaused, Unavailable: None, or only some, were given back; retry, which does no harm.
     """
     done: list[str] = []
+    dry = bool(dry_run)
     yield from known(space)
     for keys in space.all_shards():
         ids = _on_shard(letters, keys)
@@ -91,45 +97,49 @@ def redrive(space: Space, letters: Sequence[DeadLetter | str], *, dry_run: bool 
                 lambda keys: bus_keys(keys, *STREAMS, "dead", "wake", "groups"),
                 {},
                 part,
-                dry=bool(dry_run),
+                dry=dry,
                 repeatable=False,
             )
             reply = yield from ask(space, lambda keys=keys: keys, asked, f"dead letters of {space.tenant}")  # type: ignore[misc]
             done += [one for one, made in zip(part, reply[2:], strict=True) if made]
-    return done
+            dry = dry or reply[1] == b"1"
+    return Redriven(tuple(done), dry)
 
 
-def discard(space: Space, letters: Sequence[DeadLetter | str], *, dry_run: bool | None = None) -> Op[int]:
+def discard(space: Space, letters: Sequence[DeadLetter | str], *, dry_run: bool | None = None) -> Op[Discarded]:
     """Throw dead letters away for good; how many there were.
 
     Raises:
         InvalidArgument: Nothing was sent; do not retry.
         Unavailable: None, or only some, are gone; retry, which does no harm.
     """
-    gone = 0
+    gone, dry = 0, bool(dry_run)
     yield from known(space)
     for keys in space.all_shards():
         ids = _on_shard(letters, keys)
         for start in range(0, len(ids), _A_CALL):
-            asked = Ask(
-                "discard", lambda keys: bus_keys(keys, "dead"), {}, ids[start : start + _A_CALL], dry=bool(dry_run)
-            )
+            asked = Ask("discard", lambda keys: bus_keys(keys, "dead"), {}, ids[start : start + _A_CALL], dry=dry)
             reply = yield from ask(space, lambda keys=keys: keys, asked, f"dead letters of {space.tenant}")  # type: ignore[misc]
-            gone += int(reply[2])
-    return gone
+            gone, dry = gone + int(reply[2]), dry or reply[1] == b"1"
+    return Discarded(gone, dry)
 
 
 def _on_shard(letters: Sequence[object], keys: ShardKeys) -> list[str]:
     ids = []
     for one in letters:
-        letter_id = one.letter_id if isinstance(one, DeadLetter) else one
-        if not isinstance(letter_id, str) or not _is_stream_id(letter_id):
-            raise InvalidArgument(f"{letter_id!r:.60} is not the id of a dead letter such as 1795411152677-0")
+        letter_id = _letter_id(one.letter_id if isinstance(one, DeadLetter) else one)
         if not isinstance(one, DeadLetter) or one.shard == keys.tag:
             ids.append(letter_id)
     return ids
 
 
+def _letter_id(value: object) -> str:
+    if not isinstance(value, str) or not _is_stream_id(value):
+        raise InvalidArgument(f"{value!r:.60} is not the id of a dead letter such as 1795411152677-0")
+    return value
+
+
 def _is_stream_id(value: str) -> bool:
     ms, dash, number = value.partition("-")
-    return bool(dash) and all(part.isascii() and part.isdigit() and len(part) <= 20 for part in (ms, number))
+    parts = (ms, number)
+    return bool(dash) and all(one.isascii() and one.isdigit() and len(one) <= 20 and int(one) < 2**64 for one in parts)

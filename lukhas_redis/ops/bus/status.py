@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lukhas_redis.bus_models import PRIORITIES, BusStatus, GroupStatus
-from lukhas_redis.calls import Call, Op, Read
+from lukhas_redis.calls import Call, Op, Read, Refused
 from lukhas_redis.keys import ShardKeys
 from lukhas_redis.ops.bus.common import STREAMS, bus_keys, known
 from lukhas_redis.ops.describe import pairs
+from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.space import Space
 from lukhas_redis.scripts import load
 
@@ -59,6 +60,7 @@ def status(space: Space) -> Op[BusStatus]:
     """What the bus holds, and per consumer group: lag, pending, age of the oldest, workers, counts of record.
 
     Raises:
+        ContextCorrupted: Somebody else wrote to a key of ours.
         Unavailable: Retry later.
     """
     yield from known(space)
@@ -67,7 +69,7 @@ def status(space: Space) -> Op[BusStatus]:
     delayed = dead = dropped = 0
     groups: dict[str, _Group] = {}
     for keys in space.all_shards():
-        reply = yield call(keys)
+        reply = yield from books(space, keys)
         now_ms, streams = int(reply[0]), reply[2]
         for priority, (info, readers) in zip(PRIORITIES, streams, strict=True):
             lengths[priority] += int(info[0])
@@ -77,7 +79,8 @@ def status(space: Space) -> Op[BusStatus]:
                 group.add_stream(row, now_ms)
         delayed += int(reply[3][0])
         dead += int(reply[4][0])
-        dropped += int(reply[4][1]) - int(reply[4][0])
+        # Its stream was deleted by hand: what was taken from the one before says nothing of this one.
+        dropped += max(0, int(reply[4][1]) - int(reply[4][0]) - int(reply[6]))
         for name in pairs(reply[5]):
             groups.setdefault(name, _Group(name))
         for name, group in groups.items():
@@ -87,10 +90,18 @@ def status(space: Space) -> Op[BusStatus]:
     return BusStatus(space.tenant, lengths, emitted, delayed, dead, dropped, everyone)
 
 
-def call(keys: ShardKeys) -> Call:
-    """The call of `lua/status.lua` for a shard."""
+def books(space: Space, keys: ShardKeys) -> Op[Any]:
+    """What `lua/status.lua` says of a shard.
+
+    Raises:
+        ContextCorrupted: Somebody else wrote to a key of ours.
+        Unavailable: Retry later.
+    """
     script = load("status")
-    return Call(script, keys.tag, script.pack(bus_keys(keys, *STREAMS, "later", "dead", "groups"), {}))
+    try:
+        return (yield Call(script, keys.tag, script.pack(bus_keys(keys, *STREAMS, "later", "dead", "groups"), {})))
+    except Refused as refused:
+        raise explain(refused, f"bus of tenant {space.tenant}") from None
 
 
 def _ms(stream_id: bytes) -> int:
