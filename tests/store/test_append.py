@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from os import urandom
@@ -162,6 +163,18 @@ async def test_where_no_list_is_the_error_names_what_is_there(
     assert "path" in caught.value.fields
     assert not caught.value.retryable
     assert_same(before, look.dump())
+
+
+@pytest.mark.parametrize("one", [True, 1.0], ids=str)
+async def test_what_equals_a_step_is_not_that_step(store: AsyncContextStore, one: Any) -> None:
+    """True and 1.0 equal 1 and are no index: told as on the first look, and no reader ever stumbles over it."""
+    kept = await store.preserve("s", {"a": [["x"], ["y"]]})
+    with pytest.raises(InvalidPath):
+        await store.append(kept.context_id, ("a", one), ["first"])
+    await store.append(kept.context_id, ("a", 1), ["good"])
+    with suppress(InvalidPath):
+        await store.append(kept.context_id, ("a", one), ["good as well"])
+    assert (await store.restore(kept.context_id)).data["a"][1][:2] == ["y", "good"]
 
 
 @pytest.mark.parametrize("path", ["messages", "/a~2", (), 5, None, ("x",) * 60, "/x" * 60, ([1],), "/\ud800"])
