@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 ARGS ?=
+MINUTES ?= 10
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 CODE := $(wildcard lukhas_redis tests benchmarks)
 # pyright's wheel asks PyPI for a newer one otherwise.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint layout mypy pyright format bench nightly test-pythons lock clean
+.PHONY: help demo test check lint layout mypy pyright format bench soak nightly test-pythons lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | \
@@ -44,6 +45,9 @@ format: $(VENV)/.dev ## let ruff format and mend what it safely can
 bench: $(VENV)/.dev ## the benchmarks, against raw redis-py in the same run
 	$(BIN)/python -m benchmarks $(ARGS)
 
+soak: $(VENV)/.dev ## ten minutes of load and kills, then verdicts in soak-report/ (MINUTES=1, ARGS='--server all')
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
+
 nightly: $(VENV)/.dev ## every test at full size (an hour or more), then the smoke tests on every Python
 	LUKHAS_NIGHTLY=1 $(PYTEST) --timeout=3600 $(ARGS)
 	$(MAKE) test-pythons
@@ -63,7 +67,7 @@ lock: $(VENV)/.dev ## resolve both locks again after a change in pyproject.toml 
 	@! grep -nE '://|--(extra-)?index-url' requirements.lock requirements-dev.lock
 
 clean: ## remove what was built, cached or installed here
-	rm -rf $(VENV) .venvs build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venvs build dist soak-report .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Its interpreter gone or replaced (make sees a dangling link as missing): everything is installed again.

@@ -27,14 +27,13 @@ _SCRIPT = Path(__file__).with_name("bus_worker.py")
 class Fleet:
     """The processes of one test and the contexts that they change. A context manager."""
 
-    def __init__(self, url: str, tenant: str, home: Path, *, shards: int = 1) -> None:
+    def __init__(self, url: str, tenant: str, home: Path, *, shards: int = 1, **settings: Any) -> None:
         self.url = url
         self.home = home
         self.processes: list[ServerProcess] = []
-        settings = Settings.load(
-            shards=shards, max_context_throughput_mbps=0, call_timeout_seconds=30.0, bus_worker_idle_seconds=1
-        )
-        self.store = ContextStore.connect(url, tenant=tenant, settings=settings)
+        own = {"max_context_throughput_mbps": 0, "call_timeout_seconds": 30.0, "bus_worker_idle_seconds": 1}
+        loaded = Settings.load(**{**own, "shards": shards, **settings})
+        self.store = ContextStore.connect(url, tenant=tenant, settings=loaded)
         self.bus = ContextBus(self.store)
         self.parts: list[Part] = []
 
@@ -60,13 +59,17 @@ class Fleet:
 
     def start(self, role: str = "work", *, url: str | None = None, **changes: Any) -> ServerProcess:
         """Start a process; `url`: by which way it reaches the server."""
-        home = self.home / f"{role}-{len(self.processes)}"
-        home.mkdir()
         notes = str(self.home)
         job = Job(
             role=role, url=url or self.url, tenant=self.store.tenant, home=notes, parts=self.parts, **changes
         )  # fmt: skip
-        process = ServerProcess([sys.executable, str(_SCRIPT), job.model_dump_json()], home)
+        return self.launch(role, [sys.executable, str(_SCRIPT), job.model_dump_json()])
+
+    def launch(self, role: str, command: list[str]) -> ServerProcess:
+        """Start a command in a directory of its own."""
+        home = self.home / f"{role}-{len(self.processes)}"
+        home.mkdir()
+        process = ServerProcess(command, home)
         process.start()
         self.processes.append(process)
         return process
