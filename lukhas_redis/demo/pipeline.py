@@ -54,12 +54,13 @@ class Pipeline:
         bus = ContextBus(self.store)
         try:
             self._start("researcher", "killed", stuck)
-            for stage in STAGES[:2]:
-                self._start(stage, "1")
+            self._start("planner", "1")
             self._open(bus)
             if not _until(stuck.exists):
                 return None, [f"no researcher began within {SECONDS:.0f} s"]
             self._kill()
+            # Not before: it could have done all the work while the other one was still starting.
+            self._start("researcher", "1")
             self._start("writer", "1")
             if not _until(lambda: len(bus.history("draft.done", count=JOBS)) >= JOBS):
                 return None, [f"{len(bus.history('draft.done', count=JOBS))} of {JOBS} drafts after {SECONDS:.0f} s"]
