@@ -13,7 +13,8 @@
 -- OK     now_ms marker streams later dead groups dead_taken
 -- FCALL  groups
 --- @include "includes/now_ms"
---- @include "includes/taken"
+--- @include "includes/stored"
+--- @include "includes/fmt"
 local critical, high, normal, low, later, dead, groups, flags, shard = unpack(KEYS)
 local function described(stream)
   local info = redis.pcall('XINFO', 'STREAM', stream)
@@ -48,6 +49,6 @@ for rank, stream in ipairs({critical, high, normal, low}) do
   streams[rank] = {described(stream), reading(stream)}
 end
 redis.call('HLEN', flags)
-local taken = fmt(taken_check(shard))
+local taken = fmt(stored('shard', redis.call('HGET', shard, 'dead_taken')))
 return {fmt(now_ms()), redis.call('HGET', shard, 'marker') or '', streams, described(later), described(dead),
   redis.call('HGETALL', groups), taken}

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 PRIORITIES: tuple[str, ...] = ("critical", "high", "normal", "low")
+RANKS = {priority: rank for rank, priority in enumerate(PRIORITIES, 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class BusEvent:
     @property
     def rank(self) -> int:
         """1 = critical to 4 = low."""
-        return PRIORITIES.index(self.priority) + 1
+        return RANKS[self.priority]
 
 
 @dataclass(frozen=True, slots=True)

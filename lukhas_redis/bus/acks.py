@@ -1,6 +1,6 @@
 """Acknowledgements of handlers that changed nothing: those that come together go together.
 
-What belongs here: batching. What does not: commits with changes (`runner`).
+What belongs here: batching. What does not: commits with changes (`committing`).
 Invariant: `finish` returns when the server has answered for this very event.
 """
 

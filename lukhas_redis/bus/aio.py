@@ -1,6 +1,6 @@
 """The bus for event loops: emitting, and workers that handle what is emitted.
 
-What belongs here: a table of contents, and starting and stopping a worker. What does not: handling (`runner`).
+What belongs here: a table of contents, and starting and stopping a worker. What does not: handling (`hands`).
 Invariant: all of it works through one store, whose connections and near cache are used.
 """
 
@@ -20,7 +20,8 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from lukhas_redis.aio import AsyncContextStore
 from lukhas_redis.bus.handlers import Handler, signature_of
-from lukhas_redis.bus.runner import Progress, Runner
+from lukhas_redis.bus.hands import Progress
+from lukhas_redis.bus.runner import Runner
 from lukhas_redis.bus.subscriptions import Subscription
 from lukhas_redis.bus.waker import Waker
 from lukhas_redis.calls import Op

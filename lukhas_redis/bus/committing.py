@@ -1,7 +1,7 @@
 """Commits of what handlers changed: tried until it is known what became of them.
 
 What belongs here: when a commit is sent again. What does not: what is in it (`transactions`), acknowledgements of
-handlers that changed nothing (`acks`), giving an event back (`runner`).
+handlers that changed nothing (`acks`), giving an event back (`hands`).
 Invariant: a delivery ends once, so sending its commit again is safe whatever became of the last one.
 """
 

@@ -1,7 +1,7 @@
 """Handlers: what they are called with, and what their errors mean.
 
 What belongs here: reading a handler's signature, making its arguments, judging its failure. What does not: running
-it (`runner`).
+it (`hands`).
 Invariant: a payload that does not fit a handler's model never reaches the handler.
 """
 

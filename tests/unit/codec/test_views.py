@@ -222,11 +222,8 @@ MEASURED: list[dict[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("data", MEASURED, ids=["messages", "emoji", "cjk", "keys", "floats", "tuples and sets"])
-def test_the_memory_estimate_is_honest(data: dict[Any, Any]) -> None:
-    """Within a third of what the allocator says, whatever the data is made of."""
-    raw = serialize(data)
-    view_of(raw)
+def _measured(raw: bytes) -> tuple[int, int]:
+    """The estimate of a view, and what the allocator says."""
     tracemalloc.start()
     try:
         view, estimate = view_of(raw)
@@ -234,4 +231,15 @@ def test_the_memory_estimate_is_honest(data: dict[Any, Any]) -> None:
     finally:
         tracemalloc.stop()
     assert view
+    return estimate, actual
+
+
+@pytest.mark.parametrize("data", MEASURED, ids=["messages", "emoji", "cjk", "keys", "floats", "tuples and sets"])
+def test_the_memory_estimate_is_honest(data: dict[Any, Any]) -> None:
+    """Within a third of what the allocator says, whatever the data is made of."""
+    raw = serialize(data)
+    view_of(raw)
+    # Threads of other tests' servers and stores allocate as well, but not every time.
+    measured = [_measured(raw) for _ in range(3)]
+    estimate, actual = measured[0][0], min(actual for _, actual in measured)
     assert 0.9 * actual < estimate < 1.34 * actual
