@@ -22,7 +22,8 @@ from lukhas_redis.testing import RunningServer
 async def measure(server: RunningServer, body: Body, plan: Plan) -> list[dict[str, Any]]:
     """Calls per second with `plan.tasks` tasks, preserve against SET and restore, also of what is held, against GET."""
     rows = []
-    near = AsyncContextStore.connect(server.url, settings=bench_settings(near_cache="on"))
+    holding = bench_settings(near_cache="on", max_cache_size_entries=2 * plan.storm_block)
+    near = AsyncContextStore.connect(server.url, settings=holding)
     async with both_async(server) as (store, client), near:
         # One call before the crowd: the tenant's first use is a protocol of its own.
         await store.preserve("first", body.data)

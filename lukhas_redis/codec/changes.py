@@ -28,7 +28,7 @@ from lukhas_redis.codec.paths import Path, checked_path, list_at
 from lukhas_redis.codec.plain import too_large
 from lukhas_redis.codec.scan import Refused
 from lukhas_redis.codec.serialize import packed, unpacked
-from lukhas_redis.codec.shape import check_depth, check_packed
+from lukhas_redis.codec.shape import check_depth, check_packed, is_shallow
 from lukhas_redis.codec.values import ATOMS, pack
 from lukhas_redis.codec.views import ReadOnlyDict, dict_view, grown, read_only, with_item
 from lukhas_redis.errors import ContextCorrupted, ContextTooLarge, InvalidArgument, InvalidPath
@@ -102,16 +102,18 @@ def unpack_change(raw: bytes, limits: CodecLimits = DEFAULT_LIMITS) -> Change:
     data = unpacked(raw, limits, (dict, list))
     if not data:
         raise _corrupted("it is empty")
-    return Patch(data) if isinstance(data, dict) else _append_of(data, limits)
+    return Patch(data) if isinstance(data, dict) else _append_of(data, raw, limits)
 
 
-def _append_of(data: list[Any], limits: CodecLimits) -> Append:
+def _append_of(data: list[Any], raw: bytes, limits: CodecLimits) -> Append:
     *path, items = data
     if not 1 <= len(path) < limits.max_depth or type(items) is not list or not items:
         raise _corrupted("it is no append")
     try:
         hash(tuple(path))
-        check_depth(items, limits.inside(len(path)), keys=True)
+        inside = limits.inside(len(path))
+        if not is_shallow(raw, inside):  # which a look at the bytes tells of most, in a fifth of the time
+            check_depth(items, inside, keys=True)
     except (TypeError, ValueError, Refused) as error:
         raise _corrupted(str(error)) from error
     return Append(tuple(path), items)

@@ -99,6 +99,11 @@ def check_packed(raw: bytes, limits: CodecLimits) -> bool:
     return len(heads) <= limits.max_depth
 
 
+def is_shallow(raw: bytes, limits: CodecLimits) -> bool:
+    """Return True when packed bytes are surely within the depth: not even all that may open a container is too much."""
+    return len(raw.translate(None, _NOT_HEADS)) <= limits.max_depth
+
+
 def _most_items(raw: bytes, heads: bytes) -> int:
     # Every byte that may open a container is taken for one. Exact for ASCII text, far too high for binary data.
     most = sum(heads.translate(_NIBBLE))
