@@ -35,7 +35,9 @@ class Plain(BusSide):
         if self._made is None:
             import redis.asyncio
 
-            self._made = redis.asyncio.Redis.from_url(self.url)
+            # The usual pool raises when more than a hundred emit at once; this one has them wait.
+            pool = redis.asyncio.BlockingConnectionPool.from_url(self.url, timeout=None)
+            self._made = redis.asyncio.Redis(connection_pool=pool)
         return self._made
 
     async def prepare(self) -> None:
