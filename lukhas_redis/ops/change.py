@@ -50,6 +50,7 @@ from lukhas_redis.ops.writing import (
     lease_argument,
     place_of,
     shard_keys,
+    write_call,
 )
 from lukhas_redis.scripts import Arg, load
 
@@ -319,7 +320,7 @@ def _call(space: Space, wanted: _Wanted, keys: ShardKeys) -> Call:
         "raw_bytes": len(wanted.raw),
     }
     filled = _frame(space, keys, write).fill(cid, values, wanted.segment.stored if wanted.segment else b"")
-    call = Call(filled.script, keys.tag, filled, write.request_id, None, write.durability, packed=filled.packed)
+    call = write_call(filled, keys, write)
     if wanted.ttl_ms or wanted.victims:
         more = [keys.body(cid), keys.hops(cid), keys.session(wanted.sid)] if wanted.ttl_ms else []
         more += [key for victim in wanted.victims for key in context_keys(keys, victim).values()]

@@ -20,7 +20,16 @@ from lukhas_redis.ops.frame import ANY_ID, OPEN, Frame
 from lukhas_redis.ops.preserve import ttl_milliseconds, version_argument
 from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.space import Space, settle
-from lukhas_redis.ops.writing import Write, begin, common_args, context_keys, lease_argument, place_of, shard_keys
+from lukhas_redis.ops.writing import (
+    Write,
+    begin,
+    common_args,
+    context_keys,
+    lease_argument,
+    place_of,
+    shard_keys,
+    write_call,
+)
 from lukhas_redis.scripts import Arg, load
 
 _SHARD_KEYS = ("index", "usage", "tombs", "events", "flags", "shard")
@@ -80,7 +89,7 @@ def handoff(
     def call(keys: ShardKeys) -> Call:
         values["req"], values["session"] = keys.request(write.request_id), keys.session(str(values["sid"]))
         filled = _frame(space, keys, write).fill(cid, values)
-        return Call(filled.script, keys.tag, filled, write.request_id, None, write.durability, packed=filled.packed)
+        return write_call(filled, keys, write)
 
     reply = yield from with_events(space, _handed_off(space, cid, values, call), emit)
     _, dry, _, version, hop, expires_ms = map(bytes.decode, reply)

@@ -34,6 +34,7 @@ from lukhas_redis.ops.writing import (
     lease_argument,
     place_of,
     shard_keys,
+    write_call,
 )
 from lukhas_redis.scripts import Arg, load
 
@@ -282,7 +283,7 @@ def _call(space: Space, wanted: _Wanted, victims: Sequence[str], keys: ShardKeys
     }
     payload = header_of(encoded.stored) if large or write.dry else encoded.stored
     filled = _frame(space, keys, write, wanted.context_type, wanted.event).fill(wanted.context_id, values, payload)
-    call = Call(filled.script, keys.tag, filled, write.request_id, None, write.durability, packed=filled.packed)
+    call = write_call(filled, keys, write)
     if ahead:
         call.stage = Stage(stage, encoded.stored)
     if victims:

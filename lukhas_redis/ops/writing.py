@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple
 
+from lukhas_redis.calls import Call
 from lukhas_redis.errors import InvalidArgument
 from lukhas_redis.keys import ShardKeys, valid_request_id
 from lukhas_redis.models import Lease
+from lukhas_redis.ops.frame import Filled
 from lukhas_redis.ops.space import Space
 from lukhas_redis.scripts import Arg
 
@@ -87,6 +89,11 @@ def keeping_args(space: Space) -> dict[str, Arg]:
 def common_args(space: Space, keys: ShardKeys, write: Write) -> dict[str, Arg]:
     """All three groups, for scripts that write a context."""
     return {**request_args(space, write), **tenant_args(space, keys, dry=write.dry), **keeping_args(space)}
+
+
+def write_call(filled: Filled, keys: ShardKeys, write: Write) -> Call:
+    """The call of a write whose words were filled into a frame."""
+    return Call(filled.script, keys.tag, filled, write.request_id, None, write.durability, packed=filled.packed)
 
 
 def lease_argument(lease: Lease | int | None) -> str:

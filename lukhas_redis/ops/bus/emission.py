@@ -21,7 +21,7 @@ from lukhas_redis.ops.bus.groups import trim_shard
 from lukhas_redis.ops.frame import ANY_ID, OPEN, Frame
 from lukhas_redis.ops.refusals import explain
 from lukhas_redis.ops.space import Space, aside, settle
-from lukhas_redis.ops.writing import Write, begin, place_of, request_args, tenant_args
+from lukhas_redis.ops.writing import Write, begin, place_of, request_args, tenant_args, write_call
 from lukhas_redis.scripts import Arg, load
 
 _TEXTS = (
@@ -94,7 +94,7 @@ def emit(
     def call(keys: ShardKeys) -> Call:
         values["req"] = keys.request(write.request_id)
         filled = _frame(space, keys, write, named=request_id is not None).fill(event_id, values, out.payload)
-        return Call(filled.script, keys.tag, filled, write.request_id, None, write.durability, packed=filled.packed)
+        return write_call(filled, keys, write)
 
     try:
         reply = yield from settle(space, event_id, call)
